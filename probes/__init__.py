@@ -1,0 +1,1 @@
+"""What watches: the event vocabulary, recordings, symbols, maps and the probes themselves."""

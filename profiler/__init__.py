@@ -1,0 +1,1 @@
+"""The command line and one campaign: runs guests, leaves recordings, asks analysis what they mean."""
