@@ -1,0 +1,419 @@
+"""A recording on disk: written whole or not at all, and read as untrusted input.
+
+The layout and the schemas are those of ``probes.events``; the manifest is ``Manifest`` below, which is at the same time
+its declaration and its validator.  ``docs/recording.md`` says what the fields mean.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal, NoReturn, TypedDict, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from probes.events import EVENTS, LEDGER, PHASES, SCHEMA_VERSION
+from profiler.errors import DiskFull, RecordingInvalid
+
+if typing.TYPE_CHECKING:
+    import pandas as pd
+
+MANIFEST: Final = "manifest.json"
+CONSOLE: Final = "console.log"
+CONSOLE_BYTES: Final = 16 << 20
+"""The guest's console is kept up to here; what comes later is cut off."""
+MANIFEST_BYTES: Final = 8 << 20
+STRING_BYTES: Final = 4096
+"""The longest name in a table; C++ symbols of unikernels reach about 1 KB."""
+
+TABLES: Final[Mapping[str, pa.Schema]] = types.MappingProxyType({"ledger": LEDGER, "phases": PHASES, "events": EVENTS})
+ROWS: Final[Mapping[str, int]] = types.MappingProxyType({"ledger": 5_000_000, "phases": 200, "events": 200_000_000})
+"""The most rows a table may have.  Phase numbers are 0..199; the most events seen in a window were 18 million."""
+FILE_BYTES: Final = 4 << 30
+"""The largest table, packed or unpacked."""
+
+AGAIN: Final = "Record it again: remove the directory and repeat the `weaklink run` that made it."
+
+
+class PhaseManifest(TypedDict):
+    """What the app declares of a phase: its question, its ops, and the calls that it makes for sure."""
+
+    number: int
+    name: str
+    question: str
+    op: str
+    ops: int
+    calls: dict[str, int]
+    varies: list[str]
+
+
+class AppManifest(TypedDict):
+    """The app that ran; ``sha256`` is of its binary."""
+
+    name: str
+    sha256: str
+    args: list[str]
+    phases: list[PhaseManifest]
+
+
+class GuestManifest(TypedDict):
+    """The guest that ran it."""
+
+    spec: str
+    name: str
+    kind: str
+    runtime: str
+    options: list[str]
+    kernel_sha256: str
+    kernel_version: str
+    provenance: Any
+    append: str
+
+
+class QemuManifest(TypedDict):
+    """The machine; ``command`` is the whole command line."""
+
+    version: str
+    machine: str
+    cpu: str
+    icount: str
+    vcpus: int
+    memory_mib: int
+    command: list[str] | str
+
+
+class SeedManifest(TypedDict):
+    """What the deterministic run started from."""
+
+    number: int
+    rtc: str
+    spin: int
+
+
+class Capability(TypedDict):
+    """Whether the probe could have something on this QEMU, and why not."""
+
+    available: bool
+    reason: str
+
+
+class NotHooked(TypedDict):
+    """An event source that was looked for in this kernel and not found."""
+
+    what: str
+    reason: str
+
+
+class ProbeManifest(TypedDict):
+    """How the run was watched.  ``block`` mode over-counts by up to 0.3 %."""
+
+    mode: Literal["exact", "block"]
+    capabilities: dict[str, Capability]
+    not_hooked: list[NotHooked]
+    lost_events: int
+    map_sha256: str
+
+
+class CostManifest(TypedDict):
+    """What the run cost the host, in seconds."""
+
+    wall_s: float
+    cpu_s: float
+    boot_s: float
+
+
+class Manifest(TypedDict):
+    """manifest.json.  Keys that are not named here are kept and ignored."""
+
+    schema: int
+    tool: str
+    created: str
+    app: AppManifest
+    guest: GuestManifest
+    guest_reports: dict[str, str]
+    qemu: QemuManifest
+    seed: SeedManifest
+    probe: ProbeManifest
+    cost: CostManifest
+
+
+def check_manifest(value: object) -> Manifest:
+    """The manifest, if ``value`` is one; otherwise ``RecordingInvalid`` names the first field that is wrong."""
+    if isinstance(value, Mapping) and value.get("schema") != SCHEMA_VERSION:
+        raise RecordingInvalid(
+            f"this recording has schema {value.get('schema')!r:.40}, and this weaklink reads schema {SCHEMA_VERSION}",
+            hint=AGAIN,
+        )
+    _check(value, Manifest, "manifest")
+    return cast(Manifest, value)
+
+
+def _check(value: object, want: Any, where: str) -> None:
+    """Hold ``value`` against a type hint made of TypedDict, dict, list, unions, Literal and plain types."""
+    origin, args = typing.get_origin(want), typing.get_args(want)
+    if want is Any:
+        return
+    if typing.is_typeddict(want):
+        if not isinstance(value, dict):
+            _wrong(where, "an object")
+        for key, hint in typing.get_type_hints(want).items():
+            if key not in value:
+                _wrong(f"{where}.{key}", "there")
+            _check(value[key], hint, f"{where}.{key}")
+    elif origin is list:
+        if not isinstance(value, list):
+            _wrong(where, "a list")
+        for number, item in enumerate(value):
+            _check(item, args[0], f"{where}[{number}]")
+    elif origin is dict:
+        if not isinstance(value, dict):
+            _wrong(where, "an object")
+        for key, item in value.items():
+            _check(key, args[0], f"a key of {where}")
+            _check(item, args[1], f"{where}.{key:.80}")
+    elif origin is Literal:
+        if value not in args:
+            _wrong(where, " or ".join(map(str, args)))
+    elif origin is types.UnionType:
+        if not any(_fits(value, hint) for hint in args):
+            _wrong(where, str(want))
+    elif want is float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            _wrong(where, "a number of at least 0")
+    elif not isinstance(value, want) or (want is int and isinstance(value, bool)):
+        _wrong(where, f"of type {want.__name__}")
+
+
+def _fits(value: object, want: Any) -> bool:
+    try:
+        _check(value, want, "")
+    except RecordingInvalid:
+        return False
+    return True
+
+
+def _wrong(where: str, what: str) -> NoReturn:
+    raise RecordingInvalid(f"the recording does not hold what it should: {where} is not {what}", hint=AGAIN)
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def write(directory: Path, manifest: Mapping[str, Any], tables: Mapping[str, pa.Table], console: bytes) -> None:
+    """Put a recording at ``directory``, whole or not at all, replacing what is there.
+
+    It is written beside its place, synced and renamed.  Raises ``RecordingInvalid`` if manifest or tables are not as
+    declared, ``DiskFull`` if there is no room (and leaves nothing behind).
+    """
+    check_manifest(dict(manifest))
+    if set(tables) != set(TABLES):
+        raise RecordingInvalid(f"a recording has the tables {', '.join(TABLES)}, not {', '.join(sorted(tables))}")
+    for name, table in tables.items():
+        _check_columns(table.schema, name, f"table {name}")
+        _check_rows(table.num_rows, name)
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
+    if len(text) > MANIFEST_BYTES:
+        raise RecordingInvalid(f"the manifest has {len(text):,} bytes, more than {MANIFEST_BYTES:,}")
+    half: Path | None = None
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        half = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        half.chmod(0o755)  # mkdtemp's 0700 would keep other users from reading the result
+        _write_synced(half / CONSOLE, console[:CONSOLE_BYTES])
+        for name, table in tables.items():
+            with (half / f"{name}.parquet").open("wb") as file:
+                pq.write_table(table.cast(TABLES[name]), file, compression="zstd", compression_level=3)
+                file.flush()
+                os.fsync(file.fileno())
+        _write_synced(half / MANIFEST, text)
+        _sync_directory(half)
+        _rename(half, directory)
+        _sync_directory(directory.parent)
+    except OSError as error:
+        # pyarrow wraps some errors and keeps the number in the text only.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            raise DiskFull(
+                f"no room left for the recording {directory}", hint="Make room, then repeat the same command."
+            ) from error
+        raise
+    finally:
+        if half is not None:
+            shutil.rmtree(half, ignore_errors=True)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _rename(half: Path, directory: Path) -> None:
+    """Put ``half`` in place.  rename(2) replaces an empty directory only, so a full one is moved aside first."""
+    if not directory.exists():
+        half.rename(directory)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{directory.name}.old.", dir=directory.parent))
+    try:
+        directory.rename(aside / "old")
+        try:
+            half.rename(directory)
+        except BaseException:
+            (aside / "old").rename(directory)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording.  Tables are read when they are asked for, and only the columns asked for.
+
+    Names in it come from a guest: pass them through ``analysis.views.escape`` before they are shown.
+    """
+
+    directory: Path
+    manifest: Manifest
+
+    @property
+    def spec(self) -> str:
+        """The guest as it was asked for, as in ``linux+audit=1``."""
+        return self.manifest["guest"]["spec"]
+
+    @property
+    def seed(self) -> int:
+        """The number of the seed."""
+        return self.manifest["seed"]["number"]
+
+    @cached_property
+    def ledger(self) -> pd.DataFrame:
+        """The table LEDGER; its strings are categories."""
+        return self.frame("ledger")
+
+    @cached_property
+    def phases(self) -> pd.DataFrame:
+        """The table PHASES."""
+        return self.frame("phases")
+
+    @cached_property
+    def events(self) -> pd.DataFrame:
+        """The table EVENTS; ``kind`` and ``name`` are categories.  For large windows prefer ``frame`` with columns."""
+        return self.frame("events")
+
+    def frame(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """A table as a data frame; see ``table``."""
+        frame: pd.DataFrame = self.table(name, columns).to_pandas()
+        return frame
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The table ``ledger``, ``phases`` or ``events`` (or some of its columns), strings as dictionaries.
+
+        Raises ``RecordingInvalid`` if the file is damaged, too large, or not of the declared schema.
+        """
+        path = self.directory / f"{name}.parquet"
+        try:
+            # Dictionaries bound what repeated long names can cost in memory.
+            strings = [field.name for field in TABLES[name] if not pa.types.is_integer(field.type)]
+            with pq.ParquetFile(path, read_dictionary=strings) as file:
+                _check_columns(file.schema_arrow, name, path.name)
+                _check_file(file.metadata, name)
+                table = file.read(columns=None if columns is None else list(columns)).unify_dictionaries()
+        except (OSError, pa.ArrowException) as error:
+            raise RecordingInvalid(f"{path} cannot be read: {error}"[:500], hint=AGAIN) from error
+        for column in table.columns:
+            if pa.types.is_dictionary(column.type):
+                for chunk in column.chunks[:1]:  # unified: every chunk has the same dictionary
+                    longest = pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0
+                    if longest > STRING_BYTES:
+                        raise RecordingInvalid(f"{path} holds a name of {longest:,} bytes", hint=AGAIN)
+            if column.null_count:
+                raise RecordingInvalid(f"{path} has rows without a value", hint=AGAIN)
+        return table
+
+
+def read(directory: Path) -> Recording:
+    """The recording at ``directory``: manifest checked, all files present; tables are checked when they are read."""
+    path = directory / MANIFEST
+    missing = [name for name in (MANIFEST, *(f"{t}.parquet" for t in TABLES)) if not (directory / name).is_file()]
+    if missing:
+        raise RecordingInvalid(f"{directory} is not a recording, or half of one: no {', '.join(missing)}", hint=AGAIN)
+    try:
+        if path.stat().st_size > MANIFEST_BYTES:
+            raise RecordingInvalid(f"{path} is larger than {MANIFEST_BYTES:,} bytes", hint=AGAIN)
+        value = json.loads(path.read_bytes(), parse_constant=_no_constant)
+    except (OSError, ValueError, RecursionError) as error:
+        raise RecordingInvalid(f"{path} cannot be read: {error}"[:500], hint=AGAIN) from error
+    try:
+        return Recording(directory, check_manifest(value))
+    except RecordingInvalid as error:
+        raise RecordingInvalid(f"{directory}: {error}", hint=error.hint) from error
+
+
+def find(root: Path) -> list[Path]:
+    """The directories at or below ``root`` that hold a manifest, sorted.  Hidden ones (half written) are left out."""
+    found = []
+    for folder, below, files in os.walk(root):
+        below[:] = [name for name in below if not name.startswith(".")]
+        if MANIFEST in files:
+            found.append(Path(folder))
+            below.clear()
+    return sorted(found)
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number")
+
+
+def _check_columns(schema: pa.Schema, name: str, where: str) -> None:
+    want = TABLES[name]
+    if list(schema.names) != list(want.names):
+        extra = [column for column in schema.names if column not in want.names]
+        lacking = [column for column in want.names if column not in schema.names]
+        detail = f"unknown: {', '.join(extra) or '-'}; missing: {', '.join(lacking) or '-'}"
+        raise RecordingInvalid(f"{where} does not have the columns it should ({detail})"[:500], hint=AGAIN)
+    for column in want.names:
+        if _plain(schema.field(column).type) != _plain(want.field(column).type):
+            raise RecordingInvalid(
+                f"{where}: column {column} is {schema.field(column).type}, not {want.field(column).type}", hint=AGAIN
+            )
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type that a reader cares about: how strings are packed makes no difference."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.string() if pa.types.is_large_string(kind) else kind
+
+
+def _check_rows(rows: int, name: str) -> None:
+    if rows > ROWS[name]:
+        raise RecordingInvalid(f"table {name} has {rows:,} rows, more than {ROWS[name]:,}", hint="Run fewer phases.")
+
+
+def _check_file(metadata: pq.FileMetaData, name: str) -> None:
+    _check_rows(metadata.num_rows, name)
+    unpacked = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    if unpacked > FILE_BYTES:
+        raise RecordingInvalid(f"table {name} unpacks to {unpacked:,} bytes, more than {FILE_BYTES:,}", hint=AGAIN)
