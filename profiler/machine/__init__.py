@@ -1,1 +1,1 @@
-"""profiler/machine"""
+"""One QEMU: its command line, its console, its control socket, and the verdict on how it ended."""

@@ -1,0 +1,208 @@
+"""Runs one guest from power-on to the app's ``done``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from profiler.errors import WeaklinkError
+from profiler.machine import control, launch
+from profiler.machine.command import Command
+from profiler.machine.console import Console, Conversation
+from profiler.machine.verdict import Evidence, judge, panic_pattern
+
+STEP_S: Final = 0.25
+"""How often limits are looked at, in seconds."""
+
+PANIC_TAIL_S: Final = 2.0
+"""How long a guest may go on talking after a panic: the trace follows the message."""
+
+USUAL_BOOT_S: Final = 2.5
+"""CPU seconds that a boot takes on the machine the limits were chosen on; a slower one gets longer to run."""
+
+STDERR_BYTES: Final = 64 << 10
+_LINES_KEPT: Final = 200_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a guest may take.
+
+    ``boot_s`` and ``run_s`` are CPU seconds of QEMU, so that a busy or suspended host is not taken for a hanging guest;
+    ``run_s`` grows with the time that the boot took.  ``stall_s`` is wall seconds without a console line and without
+    any CPU time used: a vCPU that is halted for good.
+    """
+
+    boot_s: float = 90.0
+    run_s: float = 600.0
+    stall_s: float = 30.0
+
+    def both(self, seconds: float) -> Limits:
+        """These limits with ``seconds`` for boot and run each."""
+        return replace(self, boot_s=seconds, run_s=seconds, stall_s=min(self.stall_s, seconds))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run that ended: what was said, and how long it took (seconds; ``cpu_s`` is QEMU's CPU time)."""
+
+    conversation: Conversation
+    console: bytes
+    console_dropped: int
+    boot_s: float
+    wall_s: float
+    cpu_s: float
+    stderr: str
+    failure: WeaklinkError | None
+
+
+def run(
+    command: Callable[[Path], Command],
+    *,
+    panics: Sequence[str],
+    limits: Limits | None = None,
+    on_line: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Boot a guest, listen until the app is done or a limit strikes, end QEMU, and judge.
+
+    ``command`` is given the path for the control socket, in a directory that only this user may enter.  A failure of
+    the guest is returned in the outcome together with its console; what interrupts us (Ctrl-C) passes through after
+    QEMU has been killed.
+    """
+    with tempfile.TemporaryDirectory(prefix="weaklink-") as private:  # mkdtemp: mode 0700
+        socket, stderr_path = Path(private, "qmp.sock"), Path(private, "stderr")
+        with stderr_path.open("wb") as stderr, _started(command(socket), stderr.fileno()) as process:
+            watch = _Watch(process, limits or Limits(), panics, on_line)
+            watch.listen()
+            exit_code = control.quit_politely(process, socket) if watch.over_gently else _killed(process)
+            watch.drain()
+        with stderr_path.open("rb") as written:
+            errors = written.read(STDERR_BYTES).decode(errors="replace")
+    evidence = Evidence(watch.lines, watch.conversation, errors, exit_code, watch.limit, panics)
+    return Outcome(
+        watch.conversation, watch.console.log, watch.console.dropped, watch.boot_s, watch.wall_s, watch.cpu_s, errors,
+        judge(evidence),
+    )  # fmt: skip
+
+
+@contextmanager
+def _started(command: Command, stderr: int) -> Iterator[subprocess.Popen[bytes]]:
+    """QEMU, in a process group of its own (Ctrl-C is ours to hand on), dead when this context or this process ends."""
+    argv = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *command.argv()]
+    process = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, process_group=0, cwd="/"
+    )
+    try:
+        yield process
+    finally:
+        control.kill(process)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _killed(process: subprocess.Popen[bytes]) -> int | None:
+    """End a QEMU that nothing more is wanted from: its exit code if it had already ended by itself."""
+    code = process.poll()
+    control.kill(process)
+    return code
+
+
+class _Watch:
+    """Listens to one guest and knows when to stop."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        limits: Limits,
+        panics: Sequence[str],
+        on_line: Callable[[str], None],
+    ) -> None:
+        assert process.stdout is not None
+        self.console = Console(process.stdout.fileno())
+        self.conversation = Conversation()
+        self.lines: list[str] = []
+        self.limit = ""
+        self.boot_s = self.wall_s = self.cpu_s = 0.0
+        self._process, self._limits, self._on_line = process, limits, on_line
+        self._panic = panic_pattern(panics)
+        self._panicked: float | None = None
+        self._boot_cpu_s = 0.0
+        self._started = self._moved = time.monotonic()
+
+    @property
+    def over_gently(self) -> bool:
+        """Whether the app was done, so that the probe's tables are wanted and QEMU is to end in order."""
+        return self.conversation.done
+
+    def listen(self) -> None:
+        """Take in lines until there is a reason to stop."""
+        while not (self.console.ended or self.conversation.done or self.conversation.error):
+            line = self.console.line(STEP_S)
+            now = time.monotonic()
+            if line is not None:
+                self._take(line, now)
+            if self._panicked is not None and now - self._panicked > PANIC_TAIL_S:
+                break
+            self._look_at_limits(now)
+            if self.limit:
+                break
+        if self.console.ended:
+            try:  # its output is closed: it is ending, and its exit code is worth a moment
+                self._process.wait(control.ANSWER_S)
+            except subprocess.TimeoutExpired:
+                self.limit = "QEMU closed its console but did not end"
+        self.wall_s = time.monotonic() - self._started
+        self.cpu_s = max(self.cpu_s, _cpu_seconds(self._process.pid))
+
+    def drain(self) -> None:
+        """Take in what was still in the pipe when QEMU ended."""
+        while not self.console.ended:
+            line = self.console.line(STEP_S)
+            if line is None:
+                break
+            self._take(line, time.monotonic())
+
+    def _take(self, line: str, now: float) -> None:
+        was_ready = self.conversation.ready
+        self.conversation.hear(line)
+        if len(self.lines) < _LINES_KEPT:
+            self.lines.append(line)
+        if self.conversation.ready and not was_ready:
+            self.boot_s, self._boot_cpu_s = now - self._started, _cpu_seconds(self._process.pid)
+        if self._panicked is None and self._panic is not None and self._panic.search(line):
+            self._panicked = now
+        self._moved = now
+        self._on_line(line)
+
+    def _look_at_limits(self, now: float) -> None:
+        cpu_s = _cpu_seconds(self._process.pid)
+        if cpu_s > self.cpu_s:
+            self.cpu_s, self._moved = cpu_s, now
+        limits = self._limits
+        if now - self._moved > limits.stall_s:
+            self.limit = f"no sign of life for {limits.stall_s:.0f} s"
+        elif not self.conversation.ready:
+            if cpu_s > limits.boot_s:
+                self.limit = f"not booted after {limits.boot_s:.0f} CPU seconds"
+        else:
+            allowed = limits.run_s * max(1.0, self._boot_cpu_s / USUAL_BOOT_S)
+            if cpu_s - self._boot_cpu_s > allowed:
+                self.limit = f"not done after {allowed:.0f} CPU seconds"
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time used by a process so far, in seconds; 0 once it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0.0
+    fields = text.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

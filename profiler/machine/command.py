@@ -1,0 +1,70 @@
+"""The QEMU command line of a run, as data."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+CPU: Final = "EPYC-Rome,check=off"
+"""The one CPU model for all guests of all campaigns.
+
+A named model, because ``max`` changes with QEMU; AMD, because there page-table isolation is off unless asked for, as on
+any server CPU sold today.  ``check=off`` silences the list of features that TCG lacks: the guest's own report of its
+CPU is in the manifest.
+"""
+
+
+@dataclass(frozen=True)
+class Command:
+    """All that decides how a guest runs; ``plugin`` is the whole ``-plugin`` argument, None runs without the probe."""
+
+    qemu: Path
+    machine: str
+    memory_mib: int
+    kernel: Path
+    initrd: Path | None
+    append: str
+    clock: datetime
+    qmp_socket: Path
+    plugin: str | None = None
+    cpu: str = CPU
+
+    def argv(self) -> list[str]:
+        """The arguments for QEMU, program first.
+
+        One vCPU, instructions as the clock, nothing from the host that could differ between two runs: no network, no
+        disk, no display, a clock that starts at ``clock`` and runs with the guest.  The sandbox denies what a guest
+        that broke out of QEMU would want first.
+        """
+        argv = [str(self.qemu), "-nodefaults", "-no-user-config", "-display", "none"]
+        argv += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny"]
+        argv += ["-accel", "tcg", "-icount", "shift=0,sleep=off"]
+        argv += ["-rtc", f"base={self.clock.isoformat(timespec='seconds')},clock=vm"]
+        argv += ["-M", self.machine, "-cpu", self.cpu, "-smp", "1", "-m", str(self.memory_mib)]
+        argv += ["-serial", "stdio", "-qmp", f"unix:{_comma(self.qmp_socket)},server=on,wait=off"]
+        argv += ["-kernel", str(self.kernel)]
+        if self.initrd is not None:
+            argv += ["-initrd", str(self.initrd)]
+        argv += ["-append", self.append]
+        if self.plugin is not None:
+            argv += ["-plugin", self.plugin]
+        return [*argv, "-no-reboot"]
+
+    def shown(self) -> str:
+        """The command line for a manifest: shell-quoted, with this machine's paths replaced by names."""
+        argv = self.argv()
+        argv[0] = self.qemu.name
+        names = {str(self.kernel): "KERNEL", f"unix:{_comma(self.qmp_socket)},server=on,wait=off": "unix:QMP"}
+        if self.initrd is not None:
+            names[str(self.initrd)] = "INITRD"
+        if self.plugin is not None:
+            names[self.plugin] = "PROBE"
+        return shlex.join(names.get(argument, argument) for argument in argv)
+
+
+def _comma(path: Path) -> str:
+    """A path inside a comma-separated QEMU option: there a comma is written twice."""
+    return str(path).replace(",", ",,")

@@ -1,0 +1,104 @@
+"""How a run ended: fine, or a failure with a name.
+
+The evidence is judged in this order, because the later signs follow from the earlier ones: QEMU refused the probe; the
+host's disk is full; the guest's kernel said that it cannot go on (this wins over "QEMU is gone", which is how a guest
+that reboots on panic ends); the app gave up; it was done; a limit struck; QEMU or the app ended early.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from profiler.errors import DiskFull, GuestExit, GuestHang, GuestPanic, ProbeLoad, WeaklinkError
+from profiler.machine.console import Conversation
+
+TAIL_LINES: Final = 12
+"""How many of the console's last lines a failure quotes."""
+
+_PLUGIN: Final = re.compile(r"plugin|-plugin.*invalid option", re.IGNORECASE)
+_NO_SPACE: Final = re.compile(r"No space left on device|Disk quota exceeded|File too large")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known when a run is over.
+
+    ``lines`` are the console's (safe to show), ``stderr`` is QEMU's, ``exit_code`` is QEMU's or None if it was killed,
+    ``limit`` says in words which limit struck, if one did, ``panics`` are the guest's patterns (regular expressions).
+    """
+
+    lines: Sequence[str]
+    conversation: Conversation
+    stderr: str = ""
+    exit_code: int | None = 0
+    limit: str = ""
+    panics: Sequence[str] = ()
+
+
+def panic_pattern(panics: Sequence[str]) -> re.Pattern[str] | None:
+    """One pattern for all of a guest's panic patterns; None if it has none."""
+    return re.compile("|".join(f"(?:{pattern})" for pattern in panics)) if panics else None
+
+
+def judge(evidence: Evidence) -> WeaklinkError | None:
+    """The failure that the evidence shows, or None if the app was done and QEMU ended as asked."""
+    said = evidence.conversation
+    refusal = _first(_PLUGIN, evidence.stderr)
+    if refusal and not evidence.lines:
+        return ProbeLoad(
+            f"QEMU refused the probe: {refusal}",
+            hint="run `weaklink doctor`; a QEMU built without plugin support cannot be used",
+        )
+    no_space = _first(_NO_SPACE, evidence.stderr)
+    if no_space:
+        return DiskFull(f"QEMU could not write: {no_space}", hint="make room where the recordings go, then run again")
+    panic = _panic(evidence)
+    if panic is not None:
+        return panic
+    tail = _tail(evidence.lines)
+    if said.error:
+        return GuestExit(f"the app gave up: {said.error}", hint="the whole console is in the log named above")
+    if said.done:
+        if evidence.exit_code == 0:
+            return None
+        how = "had to be killed" if evidence.exit_code is None else f"exited with {evidence.exit_code}"
+        return GuestExit(f"the app was done, but QEMU {how}{_said(evidence.stderr)}", hint="run it again")
+    if evidence.limit:
+        where = "after boot" if said.ready else "before the app was ready"
+        return GuestHang(
+            f"{evidence.limit}, {where}{tail}", hint="give it longer with --limit SECONDS, or look at the console"
+        )
+    where = "before the app was done" if said.ready else "before the app was ready"
+    return GuestExit(
+        f"QEMU ended with {evidence.exit_code} {where}{_said(evidence.stderr)}{tail}",
+        hint="the whole console is in the log named above",
+    )
+
+
+def _panic(evidence: Evidence) -> GuestPanic | None:
+    pattern = panic_pattern(evidence.panics)
+    if pattern is None:
+        return None
+    at = next((number for number, line in enumerate(evidence.lines) if pattern.search(line)), None)
+    if at is None:
+        return None
+    quoted = _tail(evidence.lines[at : at + TAIL_LINES])
+    return GuestPanic(f"the guest's kernel gave up{quoted}", hint="check the guest's options, then its kernel")
+
+
+def _first(pattern: re.Pattern[str], text: str) -> str:
+    return next((line.strip()[:300] for line in text.splitlines() if pattern.search(line)), "")
+
+
+def _said(stderr: str) -> str:
+    last = [line.strip() for line in stderr.splitlines() if line.strip()][-3:]
+    return "".join(f"\n  qemu: {line[:300]}" for line in last)
+
+
+def _tail(lines: Sequence[str]) -> str:
+    if not lines:
+        return "; the console is empty"
+    return ":" + "".join(f"\n  | {line[:160]}" for line in lines[-TAIL_LINES:])
