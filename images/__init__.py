@@ -1,1 +1,25 @@
-"""What boots: guests (kernels and how they run an app), apps, and the store of downloaded artifacts."""
+"""What boots: guests (kernels and how they run an app), apps, and the store of downloaded artifacts.
+
+Importing this package alone costs nothing; each name below brings its module on first use.  (The listing is
+``list_guests``, not ``guests``, because ``images.guests`` is the package with a folder per kernel.)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from images.catalog import list_guests, prepare
+    from images.model import Bootable, GuestInfo, GuestSpec, KernelImage
+
+__all__ = ["Bootable", "GuestInfo", "GuestSpec", "KernelImage", "list_guests", "prepare"]
+
+_FUNCTIONS = ("list_guests", "prepare")
+
+
+def __getattr__(name: str) -> Any:
+    """Import the home of a public name on first use (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("images.catalog" if name in _FUNCTIONS else "images.model"), name)

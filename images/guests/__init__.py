@@ -1,1 +1,90 @@
-"""images/guests"""
+"""Guests: a folder with a ``guest.toml`` for each, and a ``builder.py`` in the folder of each kind.
+
+``guest.toml`` is data: ``kind`` names the folder whose builder makes it bootable, ``like`` another guest whose keys
+hold where they are not given.  A builder module has two functions::
+
+    prepare(guest, spec, files, init_args, *, cache, work, progress) -> Bootable
+    ready(guest, *, cache) -> KernelImage | None        what is in the cache already, without fetching anything
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+from images.model import Bootable, GuestSpec, KernelImage
+from profiler.errors import UsageError
+
+_FILE: Final = "guest.toml"
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A ``guest.toml``, checked.  ``source`` is for the kind's builder alone."""
+
+    name: str
+    kind: str
+    description: str
+    runtimes: tuple[str, ...]
+    machine: str
+    memory_mib: int
+    append: str
+    panics: tuple[str, ...]
+    reserved: tuple[str, ...]
+    source: Mapping[str, str] = field(hash=False)
+
+
+class Builder(Protocol):
+    """What a ``builder.py`` provides."""
+
+    def prepare(
+        self, guest: Guest, spec: GuestSpec, files: Mapping[str, Path], init_args: Sequence[str], *,
+        cache: Path, work: Path, progress: Callable[[str], None],
+    ) -> Bootable: ...  # fmt: skip
+
+    def ready(self, guest: Guest, *, cache: Path) -> KernelImage | None: ...
+
+
+def builder_of(guest: Guest) -> Builder:
+    """Give the builder of a guest's kind."""
+    return cast(Builder, import_module(f"images.guests.{guest.kind}.builder"))
+
+
+def names() -> list[str]:
+    """Give the names of all guests, sorted."""
+    return sorted(entry.name for entry in resources("images.guests").iterdir() if (entry / _FILE).is_file())
+
+
+@cache
+def load(name: str) -> Guest:
+    """Read one guest's data; ``UsageError`` names the guests that exist."""
+    if name not in names():
+        raise UsageError(f"there is no guest {name!r}", hint=f"guests: {', '.join(names())}")
+    data = _read(name)
+    guest = Guest(
+        name=name,
+        kind=data["kind"],
+        description=data["description"],
+        runtimes=tuple(data["runtimes"]),
+        machine=data["machine"],
+        memory_mib=data["memory_mib"],
+        append=data["append"],
+        panics=tuple(data["panics"]),
+        reserved=tuple(data["reserved"]),
+        source=dict(data["source"]),
+    )
+    for pattern in guest.panics:
+        re.compile(pattern)
+    return guest
+
+
+def _read(name: str) -> dict[str, Any]:
+    data = tomllib.loads((resources("images.guests") / name / _FILE).read_text(encoding="utf-8"))
+    return {**_read(data["like"]), **data} if "like" in data else data

@@ -1,0 +1,1 @@
+"""Linux kernels from Debian's archive."""

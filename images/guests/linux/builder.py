@@ -1,0 +1,180 @@
+"""Makes a Linux kernel of Debian's archive bootable by PVH, with the app as init of an initramfs.
+
+In the cache::
+
+    guests/NAME.json            which package the guest stands for, decided once: the same kernel until it is removed
+    kernels/SHA256/             one per package, by the package's digest
+        vmlinux                 the ELF inside the package's vmlinuz
+        System.map              its symbols as ``nm`` prints them, recovered from the kernel's own kallsyms
+        config                  how it was built
+        seal.json               digests of these files; version, package
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from images import debian, initramfs, store
+from images.decompress import elf_of_bzimage
+from images.guests import Guest
+from images.model import Bootable, GuestSpec, KernelImage
+from profiler.errors import ArtifactCorrupt, UsageError
+
+_LARGEST_VMLINUZ: Final = 128 << 20
+_LARGEST_CONFIG: Final = 4 << 20
+_LONGEST_COMMAND_LINE: Final = 2000  # COMMAND_LINE_SIZE of x86 is 2048
+_ARGUMENT: Final = re.compile(r"[A-Za-z0-9_./,:=@%+-]+")
+_SYMBOL: Final = re.compile(r"[\x21-\x7e]{1,512}")
+
+
+def prepare(
+    guest: Guest, spec: GuestSpec, files: Mapping[str, Path], init_args: Sequence[str], *,
+    cache: Path, work: Path, progress: Callable[[str], None],
+) -> Bootable:  # fmt: skip
+    """See ``images.catalog.prepare``."""
+    append = command_line(guest, spec, init_args)
+    kernel = _kernel(guest, cache, progress)
+    initrd = work / "initramfs.cpio"
+    initramfs.write(initrd, files)
+    return Bootable(spec, guest.kind, kernel, guest.machine, initrd, append, guest.panics, guest.memory_mib)
+
+
+def ready(guest: Guest, *, cache: Path) -> KernelImage | None:
+    """Give the guest's kernel if it is in the cache; its digests are not checked here."""
+    package = _pinned(guest, cache)
+    return _image(cache / "kernels" / package.sha256) if package else None
+
+
+def command_line(guest: Guest, spec: GuestSpec, init_args: Sequence[str]) -> str:
+    """Give the kernel's command line: the guest's words, the spec's options, and after ``--`` the app's arguments."""
+    for argument in init_args:
+        if not _ARGUMENT.fullmatch(argument):
+            raise UsageError(
+                f"argument {argument[:60]!r} of the app cannot go through a kernel command line",
+                hint="use letters, digits and _ . / , : = @ % + - only",
+            )
+    line = " ".join((guest.append, *spec.options, *(("--", *init_args) if init_args else ())))
+    if len(line) > _LONGEST_COMMAND_LINE:
+        raise UsageError(f"the command line of {spec} has {len(line)} characters", hint="give fewer or shorter words")
+    return line
+
+
+def _kernel(guest: Guest, cache: Path, progress: Callable[[str], None]) -> KernelImage:
+    package = _pinned(guest, cache)
+    if package and (image := _checked(cache / "kernels" / package.sha256)):
+        return image
+    kernels = cache / "kernels"
+    with store.locked(
+        kernels / ".lock", lambda: progress(f"{guest.name}: another weaklink is preparing a kernel, waiting for it")
+    ):
+        package = _pinned(guest, cache) or debian.resolve(guest.source["package"], guest.source["kernel_package"])
+        home = kernels / package.sha256
+        if image := _checked(home):  # made meanwhile by somebody else, or under another guest's name
+            store.write_json(_pin(guest, cache), asdict(package))
+            return image
+        if home.exists():
+            progress(f"{guest.name}: the cached kernel is damaged, making it again")
+        _make(package, home, progress)
+        store.write_json(_pin(guest, cache), asdict(package))
+    image = _checked(home)
+    if image is None:
+        raise ArtifactCorrupt(f"{home} does not read back as written", hint="check the disk that holds the cache")
+    return image
+
+
+def _make(package: debian.Package, home: Path, progress: Callable[[str], None]) -> None:
+    """Fetch, unpack and symbolise one kernel into ``home``; the package itself is not kept."""
+
+    def fill(directory: Path) -> Mapping[str, Any]:
+        progress(f"fetching {package.name} {package.version} ({package.size / 1e6:.0f} MB)")
+        deb = debian.download(package, directory)
+        vmlinuz, config = directory / "vmlinuz", directory / "config"
+        debian.extract(
+            deb,
+            {vmlinuz.name: (r"boot/vmlinuz-[^/]+", _LARGEST_VMLINUZ), config.name: (r"boot/config-[^/]+", _LARGEST_CONFIG)},
+            directory,
+        )  # fmt: skip
+        deb.unlink()
+        progress("unpacking the kernel")
+        elf = elf_of_bzimage(vmlinuz.read_bytes())
+        vmlinuz.unlink()
+        (directory / "vmlinux").write_bytes(elf)
+        progress("recovering the kernel's symbols (some seconds, once)")
+        version, listing = symbols_of(elf)
+        (directory / "System.map").write_text(listing, encoding="ascii")
+        return {"version": version, "package": asdict(package)}
+
+    store.build_directory(home, fill)
+
+
+def symbols_of(elf: bytes) -> tuple[str, str]:
+    """Recover (kernel version, symbols as ``nm`` lists them) from the kallsyms tables of an unpacked kernel.
+
+    Raises ``ArtifactCorrupt`` if there are none.
+    """
+    from vmlinux_to_elf.core.kallsyms import KallsymsFinder
+
+    try:
+        found = KallsymsFinder(elf)
+        lines = []
+        for symbol in found.symbols:
+            letter = symbol.symbol_type.value
+            if _SYMBOL.fullmatch(symbol.name):
+                lines.append(
+                    f"{symbol.virtual_address:016x} {letter if symbol.is_global else letter.lower()} {symbol.name}\n"
+                )
+    except Exception as error:  # a search through untrusted bytes: whatever it trips over, the kernel is not usable
+        raise ArtifactCorrupt(
+            f"no symbols found in the kernel ({type(error).__name__}: {str(error)[:200]})",
+            hint="this kernel was built without CONFIG_KALLSYMS_ALL, or vmlinux-to-elf does not know its layout yet",
+        ) from error
+    # "Linux version 6.1.0-56-cloud-amd64 (debian-kernel@...": the third word is what uname -r says.
+    return found.version_string.split()[2][:64], "".join(lines)
+
+
+def _pin(guest: Guest, cache: Path) -> Path:
+    return cache / "guests" / f"{guest.name}.json"
+
+
+def _pinned(guest: Guest, cache: Path) -> debian.Package | None:
+    """Give the package that this guest was resolved to before, if the note of it can be believed."""
+    note = store.read_json(_pin(guest, cache)) or {}
+    name, version, sha256, size = (note.get(key) for key in ("name", "version", "sha256", "size"))
+    if (
+        isinstance(name, str) and re.fullmatch(guest.source["kernel_package"], name)
+        and isinstance(version, str) and isinstance(size, int)
+        and isinstance(sha256, str) and re.fullmatch("[0-9a-f]{64}", sha256)
+    ):  # fmt: skip
+        return debian.Package(name, version, sha256, size)
+    return None
+
+
+def _checked(home: Path) -> KernelImage | None:
+    image = _image(home)
+    return image if image and _intact(home, (home / store.SEAL).stat().st_mtime_ns) else None
+
+
+@lru_cache(maxsize=16)
+def _intact(home: Path, _sealed_ns: int) -> bool:
+    """Check the digests (0.1 s) once per process, not once per run of a campaign."""
+    return store.intact(home)
+
+
+def _image(home: Path) -> KernelImage | None:
+    seal = store.read_json(home / store.SEAL) or {}
+    try:
+        package = seal["notes"]["package"]
+        return KernelImage(
+            elf=home / "vmlinux",
+            symbols=home / "System.map",
+            sha256=str(seal["files"]["vmlinux"]),
+            version=str(seal["notes"]["version"]),
+            provenance=f"release {package['name']} {package['version']}",
+        )
+    except (KeyError, TypeError):
+        return None

@@ -1,0 +1,101 @@
+"""What a guest is, before and after it was prepared: plain frozen values, no input or output here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from profiler.errors import UsageError
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+_OPTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,:=@-]{0,79}")
+_LONGEST_SPEC = 160
+_GRAMMAR = "write NAME[:runtime][+option...], as in linux, linux:static or linux+audit=1+init_on_alloc=0"
+
+
+@dataclass(frozen=True)
+class GuestSpec:
+    """Which guest: a name of ``weaklink guests list``, how it runs the app, and its boot options in order."""
+
+    name: str
+    runtime: str = ""
+    options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse whatever could not be a directory name or would be read as more than one word."""
+        for what, text in (("guest name", self.name), ("runtime", self.runtime)):
+            if not _NAME.fullmatch(text) and (text or what == "guest name"):
+                raise UsageError(f"{what} {text[:60]!r} is not a lower-case word", hint=_GRAMMAR)
+        for option in self.options:
+            if not _OPTION.fullmatch(option):
+                raise UsageError(
+                    f"boot option {option[:60]!r} of guest {self.name} is not one plain word",
+                    hint=f"{_GRAMMAR}; letters, digits and _ . , : = @ - are allowed",
+                )
+        if len(set(self.options)) != len(self.options):
+            raise UsageError(f"guest {str(self)[:80]!r} gives an option twice", hint="give each option once")
+        if len(str(self)) > _LONGEST_SPEC:
+            raise UsageError(f"guest {str(self)[:40]!r}... is too long", hint=f"at most {_LONGEST_SPEC} characters")
+
+    @classmethod
+    def parse(cls, text: str) -> GuestSpec:
+        """Read ``NAME[:runtime][+option...]``; ``UsageError`` says what is wrong with it."""
+        head, *options = text.split("+")
+        name, colon, runtime = head.partition(":")
+        if colon and not runtime:
+            raise UsageError(f"guest {text[:60]!r} has a colon but no runtime", hint=_GRAMMAR)
+        return cls(name, runtime, tuple(options))
+
+    def __str__(self) -> str:
+        """Give the canonical form, which ``parse`` reads back to the same value."""
+        return "+".join((self.name + (f":{self.runtime}" if self.runtime else ""), *self.options))
+
+    def directory_name(self) -> str:
+        """Give the canonical form as a file name, with ``:``, ``,`` and ``@`` as %XX; no two specs share one.
+
+        QEMU splits its options at commas and search paths split at colons, so neither may be in a path of ours.
+        """
+        return re.sub(r"[^A-Za-z0-9._+=-]", lambda match: f"%{ord(match[0]):02x}", str(self))
+
+
+@dataclass(frozen=True)
+class KernelImage:
+    """One kernel on this disk.  ``symbols`` is for ``probes.symbols.SymbolTable.load``; ``sha256`` is the ELF's.
+
+    ``provenance`` says whose build it is: ``release PACKAGE VERSION`` for the distribution's own package.
+    """
+
+    elf: Path
+    symbols: Path
+    sha256: str
+    version: str
+    provenance: str
+
+
+@dataclass(frozen=True)
+class Bootable:
+    """All that QEMU needs to boot one guest with one app, and how its kernel says that it gave up."""
+
+    spec: GuestSpec
+    kind: str
+    kernel: KernelImage
+    machine: str
+    initrd: Path | None
+    append: str
+    panics: tuple[str, ...]  # regular expressions, searched in one console line at a time
+    memory_mib: int
+
+
+@dataclass(frozen=True)
+class GuestInfo:
+    """One line of ``weaklink guests list``; what is not known before the first use is an empty string."""
+
+    name: str
+    kind: str
+    version: str
+    provenance: str
+    sha256: str
+    state: str  # ready | fetched on first use
+    runtimes: tuple[str, ...]
+    description: str
