@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* What the files of the tour share.  Every function of ours begins with tour_, to be told from libc's by name. */
+#ifndef TOUR_H
+#define TOUR_H
+
+#include <stddef.h>
+
+/*
+ * One kernel question.  `setup` makes all that `run` needs; `run` does `ops` ops and nothing else; `finish` checks what
+ * can be checked afterwards and gives everything back, also after a setup that went half way.  Each returns 0, or -1
+ * after tour_fail or tour_wrong.  All three are called twice: with `warm` ops unmarked, then with `ops` ops, `run` being
+ * the window.  `ops` is prime, so that a count that matches it matches nothing else.
+ */
+struct tour_phase {
+	int number;
+	const char *name;
+	const char *op;
+	const char *question;
+	long ops;
+	long warm;
+	int (*setup)(long ops);
+	int (*run)(long ops);
+	int (*finish)(long ops);
+};
+
+extern const struct tour_phase *const tour_phases[];
+extern const size_t tour_phase_count;
+
+/* A call failed with this error number: "unsupported" if it says that the guest has no such thing, else "failed". */
+int tour_fail(const char *call, int error);
+/* A read, write, send or recv that moved less than it had to: failed, or ended early. */
+int tour_short(const char *call, long moved);
+/* The calls worked, but the result is wrong. */
+int tour_wrong(const char *what);
+
+/*
+ * Worker threads: created and parked before the window, let go in it, waited for in it, joined after it.  In the window
+ * this is one sem_post per worker by tour_workers_go, one sem_post by each worker and one sem_wait for each by
+ * tour_workers_wait.  Workers then park on a barrier, so that their exit is in nobody's window.
+ */
+#define TOUR_WORKERS 8
+typedef int (*tour_work)(int index, long ops);
+int tour_workers_start(int count, tour_work work, long ops);
+void tour_workers_go(void);
+void tour_workers_wait(void);
+int tour_workers_join(void);
+
+/* Sleeps so long that every thread that is about to block has blocked. */
+void tour_settle(void);
+
+/* A directory in the memory file system, made before the first phase. */
+extern char tour_folder[64];
+
+/* linux.c: what only Linux has.  Elsewhere these do nothing. */
+void tour_linux_init(void);            /* as PID 1: file systems, loopback */
+void tour_linux_small_pages(void *address, size_t length);
+
+/* guest.c: the "weaklink: guest" lines. */
+void tour_guest_report(void);
+
+extern const struct tour_phase tour_null_call, tour_clock_read, tour_mutex_free, tour_mutex_contended, tour_condvar;
+extern const struct tour_phase tour_pipe_pingpong, tour_pipe_throughput;
+extern const struct tour_phase tour_malloc_one, tour_malloc_several, tour_page_touch, tour_map_unmap;
+extern const struct tour_phase tour_file_create, tour_file_tree, tour_file_write, tour_file_read;
+extern const struct tour_phase tour_shared_poll, tour_poll_100, tour_epoll_100;
+extern const struct tour_phase tour_tcp_pingpong, tour_tcp_stream;
+extern const struct tour_phase tour_thread_create, tour_fork_wait;
+
+#endif
