@@ -67,7 +67,7 @@ def _plain(path: str) -> str:
         or len(relative.encode()) > _LONGEST_NAME
         or relative in ("TRAILER!!!", "dev", "dev/console")
     ):
-        raise UsageError(f"{path[:80]!r} cannot be a path in the guest", hint="use plain paths such as init, data/a.txt")
+        raise UsageError(f"{path[:80]!r} cannot be a path in the guest", hint="use a plain path such as data/a.txt")
     return relative
 
 

@@ -47,9 +47,11 @@ class Builder(Protocol):
     def prepare(
         self, guest: Guest, spec: GuestSpec, files: Mapping[str, Path], init_args: Sequence[str], *,
         cache: Path, work: Path, progress: Callable[[str], None],
-    ) -> Bootable: ...  # fmt: skip
+    ) -> Bootable:  # fmt: skip
+        """Make ``guest`` bootable with an app; see ``images.catalog.prepare``."""
 
-    def ready(self, guest: Guest, *, cache: Path) -> KernelImage | None: ...
+    def ready(self, guest: Guest, *, cache: Path) -> KernelImage | None:
+        """Give the guest's kernel if it can be had without fetching anything."""
 
 
 def builder_of(guest: Guest) -> Builder:

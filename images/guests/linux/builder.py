@@ -25,8 +25,7 @@ from images.guests import Guest
 from images.model import Bootable, GuestSpec, KernelImage
 from profiler.errors import ArtifactCorrupt, UsageError
 
-_LARGEST_VMLINUZ: Final = 128 << 20
-_LARGEST_CONFIG: Final = 4 << 20
+_WANTED: Final = {"vmlinuz": (r"boot/vmlinuz-[^/]+", 128 << 20), "config": (r"boot/config-[^/]+", 4 << 20)}
 _LONGEST_COMMAND_LINE: Final = 2000  # COMMAND_LINE_SIZE of x86 is 2048
 _ARGUMENT: Final = re.compile(r"[A-Za-z0-9_./,:=@%+-]+")
 _SYMBOL: Final = re.compile(r"[\x21-\x7e]{1,512}")
@@ -93,13 +92,9 @@ def _make(package: debian.Package, home: Path, progress: Callable[[str], None]) 
     def fill(directory: Path) -> Mapping[str, Any]:
         progress(f"fetching {package.name} {package.version} ({package.size / 1e6:.0f} MB)")
         deb = debian.download(package, directory)
-        vmlinuz, config = directory / "vmlinuz", directory / "config"
-        debian.extract(
-            deb,
-            {vmlinuz.name: (r"boot/vmlinuz-[^/]+", _LARGEST_VMLINUZ), config.name: (r"boot/config-[^/]+", _LARGEST_CONFIG)},
-            directory,
-        )  # fmt: skip
+        debian.extract(deb, _WANTED, directory)
         deb.unlink()
+        vmlinuz = directory / "vmlinuz"
         progress("unpacking the kernel")
         elf = elf_of_bzimage(vmlinuz.read_bytes())
         vmlinuz.unlink()
