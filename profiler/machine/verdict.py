@@ -60,7 +60,7 @@ def judge(evidence: Evidence) -> WeaklinkError | None:
         return panic
     tail = _tail(evidence.lines)
     if said.error:
-        return GuestExit(f"the app gave up: {said.error}", hint="the whole console is in the log named above")
+        return GuestExit(f"the app gave up: {said.error}", hint="look at the app")
     if said.done:
         if evidence.exit_code == 0:
             return None
@@ -74,7 +74,7 @@ def judge(evidence: Evidence) -> WeaklinkError | None:
     where = "before the app was done" if said.ready else "before the app was ready"
     return GuestExit(
         f"QEMU ended with {evidence.exit_code} {where}{_said(evidence.stderr)}{tail}",
-        hint="the whole console is in the log named above",
+        hint="look at the console",
     )
 
 

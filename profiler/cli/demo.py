@@ -1,0 +1,49 @@
+"""``weaklink demo``: one kernel, two boot options, and what they cost."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, Final
+
+APP: Final = "tour"
+GUESTS: Final = "linux,linux+audit=1,linux+init_on_alloc=0"
+AGAINST: Final = "linux"
+SEEDS: Final = "3"
+
+
+def add(verbs: Any) -> None:
+    """Declare the verb."""
+    from profiler.cli.run import add_options
+
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        "demo",
+        help="run, verify, explain and report in one go",
+        description=f"Runs {APP} on {GUESTS} with {SEEDS} seeds, checks the recordings, and leaves findings.json and"
+        " report.html beside them.",
+    )
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR", help="default: out/demo")
+    parser.add_argument("--seeds", default=SEEDS, metavar="N", help=f"default: {SEEDS}")
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it."""
+    import sys
+
+    from profiler.cli import explain, report, verify
+    from profiler.cli.run import finish, record
+
+    out: Path = arguments.out
+    print(f"== weaklink run {APP} --guests {GUESTS} --seeds {arguments.seeds} --out {out}", flush=True)
+    finish(record(APP, GUESTS, arguments.seeds, out, arguments))
+    print(f"\n== weaklink verify {out}", flush=True)
+    verify.check(out)
+    print(f"\n== weaklink explain {out} --against {AGAINST}", flush=True)
+    comparison = explain.compare(out, AGAINST)
+    sys.stdout.write(explain.rendered(comparison, "text"))
+    report.replace(out / "findings.json", explain.rendered(comparison, "json"))
+    page = report.write(out, AGAINST)
+    print(f"\nleft in {out}: recordings, {out / 'findings.json'}, {page}")
+    return 0

@@ -1,0 +1,58 @@
+"""``weaklink explain DIR --against GUEST``: what makes the difference."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from profiler.errors import UsageError
+
+if TYPE_CHECKING:
+    from analysis.compare import Comparison
+
+FORMATS: Final = ("text", "json", "markdown")
+
+
+def add(verbs: Any) -> None:
+    """Declare the verb."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        "explain",
+        help="say what makes the difference",
+        description="Compares every guest in DIR with one of them: per phase, instructions per op on each side, and the"
+        " operations, layers and functions that make the difference, largest first.",
+    )
+    parser.add_argument("directory", type=Path, metavar="DIR", help="the --out directory of a `weaklink run`")
+    parser.add_argument("--against", required=True, metavar="GUEST", help="the guest to compare with, as in linux")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="default: text, 80 columns")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it."""
+    import sys
+
+    comparison = compare(arguments.directory, arguments.against)
+    sys.stdout.write(rendered(comparison, arguments.format))
+    return 0
+
+
+def compare(root: Path, against: str) -> Comparison:
+    """The comparison of what is below ``root``; raises UsageError if ``against`` is not among it."""
+    from analysis.compare import compare as compared
+    from profiler.cli.recordings import load
+
+    recordings = load(root)
+    guests = sorted({recording.spec for recording in recordings})
+    if against not in guests:
+        raise UsageError(f"{root} has no recordings of {against!r}", hint=f"it has {', '.join(guests)}")
+    return compared(recordings, against)
+
+
+def rendered(comparison: Comparison, style: str) -> str:
+    """The comparison as text of a kind in FORMATS, ending in a newline."""
+    from importlib import import_module
+
+    view = import_module(f"analysis.views.{'terminal' if style == 'text' else style}")
+    text: str = view.render(comparison)
+    return text.rstrip("\n") + "\n"

@@ -1,0 +1,101 @@
+"""Reads the command line, runs the verb, turns failures into a message, a way out and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from profiler import __version__
+from profiler.cli import demo, doctor, explain, guests, report, run, verify
+from profiler.errors import DiskFull, UsageError, WeaklinkError
+
+VERBS = (run, verify, explain, report, guests, doctor, demo)
+INTERRUPTED = 130
+
+_CODES = """\
+exit codes: 0 done, 1 the answer is no, 2 usage, 3 not comparable or not enough data, 10-29 failures, 130 interrupted
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises UsageError instead of leaving, so that there is one way out of the program."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"see `{self.prog} --help`")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = _Parser(
+        prog="weaklink",
+        description="Which of the things an app asks of a kernel costs more on one kernel than on another, and why.",
+        epilog=_CODES,
+    )
+    top.add_argument("--version", action="version", version=f"weaklink {__version__}")
+    top.add_argument("--debug", action="store_true", help="show the Python traceback of a failure")
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add(verbs)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code.  Never raises, except with --debug."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        chosen = parser().parse_args(argv)
+        code: int = chosen.run(chosen)
+        sys.stdout.flush()
+        return code
+    except SystemExit as leaving:  # argparse's own --help and --version
+        return leaving.code if isinstance(leaving.code, int) else 0
+    except KeyboardInterrupt:
+        return _say(
+            "interrupted", "what was recorded so far is whole; the same command goes on from there", INTERRUPTED
+        )
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.  Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if "--debug" in argv:
+            raise
+        failure = _named(error)
+        return _say(f"{failure.name}: {failure}", failure.hint, failure.exit_code)
+
+
+def console_script() -> NoReturn:
+    """The command ``weaklink``.  SIGTERM and SIGHUP end it the way Ctrl-C does: in order, without a QEMU left."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us with it ignored
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    sys.exit(main())
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _named(error: Exception) -> WeaklinkError:
+    """The failure behind an exception; what nobody foresaw is ours."""
+    if isinstance(error, WeaklinkError):
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"no room left: {error}", hint="make room, then run it again")
+    return WeaklinkError(f"{type(error).__name__}: {error}", hint="run it again with --debug and report what it prints")
+
+
+def _say(message: str, hint: str, code: int) -> int:
+    """Tell the user on stderr how it ended; the exit code."""
+    text = f"weaklink: {message}\n" + (f"  -> {hint}\n" if hint else "")
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        pass  # nobody is listening; the exit code still says it
+    return code

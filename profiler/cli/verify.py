@@ -1,0 +1,49 @@
+"""``weaklink verify DIR``: whether the recordings add up."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(verbs: Any) -> None:
+    """Declare the verb."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        "verify",
+        help="check that recordings add up",
+        description="Holds every recording against what the app said from inside the guest: its own clock and its known"
+        " numbers of operations. Exits with 1 if one does not add up.",
+    )
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a recording, or a directory with some below")
+    parser.add_argument("--all", action="store_true", help="list the checks that hold, too")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it; 0 if all checks hold, else CheckFailed."""
+    return check(arguments.directory, show_all=arguments.all)
+
+
+def check(root: Path, *, show_all: bool = False) -> int:
+    """Verify every recording below ``root``, printing one line each and one per check that failed."""
+    from analysis.verify import verify
+    from profiler.cli.recordings import load
+    from profiler.errors import CheckFailed
+    from profiler.machine.console import visible
+
+    failed = total = 0
+    for recording in load(root):
+        checks = verify(recording)
+        wrong = [check for check in checks if not check.ok]
+        total, failed = total + len(checks), failed + len(wrong)
+        word = f"{len(wrong)} of {len(checks)} checks FAILED" if wrong else f"{len(checks)} checks hold"
+        print(f"{visible(recording.spec):<34} seed {recording.seed:<5} {word}")
+        for check in checks if show_all else wrong:
+            where = "" if check.phase is None else f"{check.phase}: "
+            print(f"    {'ok  ' if check.ok else 'FAIL'} {check.name}: {visible(where + check.detail)}")
+    if failed:
+        raise CheckFailed(
+            f"{failed} of {total} checks failed", hint="do not trust what is computed from these recordings"
+        )
+    return 0

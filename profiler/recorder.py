@@ -1,0 +1,191 @@
+"""One run put together: app, guest, probe, machine, decoder, recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from profiler import __version__
+from profiler.campaign import Result, RunFailed
+from profiler.errors import GuestExit, GuestHang, GuestPanic, UsageError
+from profiler.machine import boot, qemu
+from profiler.machine.command import CPU, Command
+from profiler.plan import Run
+
+if TYPE_CHECKING:
+    from images import Bootable
+    from probes.exec.configure import Hooks
+
+MODES: Final = ("exact", "block")
+"""Every instruction counted, or every block: cheaper, and up to 0.3 % too much."""
+
+TOOL: Final = f"weaklink {__version__}"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to boot."""
+
+    bootable: Bootable
+    hooks: Hooks
+    config: Path
+    args: list[str]
+
+
+class ExecRecorder:
+    """Records runs of one app with the exec probe.  What all runs share is made once: the app, the plugin, the hooks.
+
+    Making one may raise QemuMissing, ToolMissing, AppBuild, ProbeBuild, UsageError (an unknown app or phase).
+    ``step`` is told, in a few words, what is being done; ``on_line`` gets the guest's console, safe to show.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        *,
+        mode: str = "exact",
+        phases: Sequence[str] = (),
+        limits: boot.Limits | None = None,
+        step: Callable[[str], None] = lambda text: None,
+        on_line: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        from images import apps, store
+        from probes.exec import build
+
+        self._mode, self._limits, self._step, self._on_line = mode, limits, step, on_line
+        self._qemu = qemu.find()
+        self._cache = store.cache_dir()
+        self._app = apps.load(app)
+        known = [phase.name for phase in self._app.phases]
+        unknown = [name for name in phases if name not in known]
+        if unknown:
+            raise UsageError(f"{app} has no phase {unknown[0][:60]!r}", hint=f"phases: {', '.join(known)}")
+        self._selected = ["--phases", ",".join(phases)] if phases else []
+        step("building the app")
+        self._build = apps.build(self._app, self._cache)
+        step("building the probe")
+        self._plugin = build.plugin(self._qemu.path, self._cache)
+        self._hooks: dict[str, tuple[Hooks, bytes]] = {}
+        self._prepared: Prepared | None = None
+
+    def prepare(self, run: Run, work: Path) -> Mapping[str, Any]:
+        """Make ready; what a manifest must say to be a recording of this very run."""
+        from images import prepare
+
+        args = ["--spin", str(run.seed.spin), *self._selected]
+        bootable = prepare(run.guest, {"init": self._build.elf}, args, work=work, progress=self._step)
+        hooks, config = self._configure(bootable, work)
+        self._prepared = Prepared(bootable, hooks, config, args)
+        manifest = self._manifest(run)
+        return {
+            "schema": manifest["schema"],
+            "tool": manifest["tool"],
+            "app": {"sha256": manifest["app"]["sha256"], "args": args},
+            "guest": {key: manifest["guest"][key] for key in ("spec", "kernel_sha256", "append")},
+            "qemu": {key: manifest["qemu"][key] for key in ("version", "machine", "cpu", "memory_mib")},
+            "seed": manifest["seed"],
+            "probe": {key: manifest["probe"][key] for key in ("mode", "map_sha256", "plugin_sha256")},
+        }
+
+    def record(self, run: Run, work: Path, directory: Path) -> Result:
+        """Boot the run that was prepared last, decode what the probe wrote, put the recording at ``directory``."""
+        import pyarrow.compute as pc
+
+        from probes import exec as probe
+        from probes import recording
+        from probes.exec import decode
+
+        prepared = self._prepared
+        assert prepared is not None, "prepare comes first"
+        bootable, raw = prepared.bootable, work / "probe"
+        raw.mkdir()
+
+        def command(socket: Path) -> Command:
+            plugin = probe.plugin_argument(self._plugin, prepared.config, raw, self._mode)
+            return self._command(run, bootable, socket, plugin)
+
+        self._step("booting")
+        outcome = boot.run(command, panics=bootable.panics, limits=self._limits, on_line=self._on_line)
+        if outcome.failure is not None:
+            if isinstance(outcome.failure, GuestPanic | GuestHang | GuestExit):
+                raise RunFailed(outcome.failure, outcome.console)
+            raise outcome.failure
+        self._step("decoding")
+        said = outcome.conversation
+        tables = decode.decode(raw, prepared.hooks, list(said.phases.values()))
+        manifest = self._manifest(run)
+        manifest["guest_reports"] = said.guest
+        manifest["probe"] |= {"capabilities": tables.capabilities, "lost_events": tables.lost}
+        manifest["cost"] = {"wall_s": outcome.wall_s, "cpu_s": outcome.cpu_s, "boot_s": outcome.boot_s}
+        manifest["console"] = {"malformed": said.malformed, "dropped_bytes": outcome.console_dropped}
+        self._step("writing")
+        columns = {"ledger": tables.ledger, "phases": tables.phases, "events": tables.events}
+        recording.write(directory, manifest, columns, outcome.console)
+        instructions = int(pc.sum(tables.phases["instructions"]).as_py() or 0)
+        return Result(instructions, outcome.boot_s, outcome.wall_s, tuple(_warnings(said.malformed, tables.lost)))
+
+    def _configure(self, bootable: Bootable, work: Path) -> tuple[Hooks, Path]:
+        """The probe's configuration for a kernel, as a file in ``work``; disassembled once per kernel."""
+        from probes.exec import configure
+
+        config = work / "probe.conf"
+        digest = bootable.kernel.sha256
+        if digest not in self._hooks:
+            self._step("looking for the kernel's hooks")
+            hooks = configure.write(config, bootable.kernel, self._build.elf, self._build.functions)
+            self._hooks[digest] = hooks, config.read_bytes()
+        else:
+            config.write_bytes(self._hooks[digest][1])
+        return self._hooks[digest][0], config
+
+    def _command(self, run: Run, bootable: Bootable, socket: Path, plugin: str | None) -> Command:
+        return Command(
+            qemu=self._qemu.path, machine=bootable.machine, memory_mib=bootable.memory_mib, kernel=bootable.kernel.elf,
+            initrd=bootable.initrd, append=bootable.append, clock=run.seed.clock, qmp_socket=socket, plugin=plugin,
+        )  # fmt: skip
+
+    def _manifest(self, run: Run) -> dict[str, Any]:
+        """All that is known before the run; ``record`` adds what the run showed."""
+        from images.store import sha256_file
+        from probes.events import SCHEMA_VERSION
+
+        prepared = self._prepared
+        assert prepared is not None, "prepare comes first"
+        bootable, kernel, spec = prepared.bootable, prepared.bootable.kernel, run.guest
+        phases = [
+            {"number": phase.number, "name": phase.name, "question": phase.question, "op": phase.op, "ops": phase.ops,
+             "calls": dict(phase.calls), "varies": list(phase.varies)}
+            for phase in self._app.phases
+        ]  # fmt: skip
+        return {
+            "schema": SCHEMA_VERSION,
+            "tool": TOOL,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "app": {"name": run.app, "sha256": self._build.sha256, "args": prepared.args, "phases": phases},
+            "guest": {
+                "spec": str(spec), "name": spec.name, "kind": bootable.kind, "runtime": spec.runtime,
+                "options": list(spec.options), "kernel_sha256": kernel.sha256, "kernel_version": kernel.version,
+                "provenance": kernel.provenance, "append": bootable.append,
+            },
+            "guest_reports": {},
+            "qemu": {
+                "version": self._qemu.release, "machine": bootable.machine, "cpu": CPU, "icount": "shift=0,sleep=off",
+                "vcpus": 1, "memory_mib": bootable.memory_mib,
+                "command": self._command(run, bootable, Path("qmp"), "probe").shown(),
+            },
+            "seed": {
+                "number": run.seed.number, "rtc": run.seed.clock.isoformat(timespec="seconds"), "spin": run.seed.spin,
+            },
+            "probe": {
+                "mode": self._mode, "capabilities": {}, "not_hooked": list(prepared.hooks.not_hooked),
+                "lost_events": 0, "map_sha256": prepared.hooks.map_sha256, "plugin_sha256": sha256_file(self._plugin),
+            },
+        }  # fmt: skip
+
+
+def _warnings(malformed: Sequence[str], lost: int) -> list[str]:
+    warnings = [f"console: {line}" for line in malformed[:3]]
+    return warnings + ([f"the probe lost {lost} events"] if lost else [])
