@@ -1,0 +1,32 @@
+# Recipes for work on weaklink.  On a machine without `just`: ./weaklink-dev RECIPE does the set-up and runs it.
+# Each recipe does its own set-up as well, so that `just demo` works where `just` is there already.
+
+export PATH := justfile_directory() / ".venv/bin" + ":" + env("PATH")
+
+_default:
+    @just --list
+
+# install what is missing: system packages, .venv
+setup:
+    @{{ if env("WEAKLINK_DEV_READY", "") == "" { "./weaklink-dev --version >/dev/null" } else { "true" } }}
+
+# record one kernel with two boot options, verify, explain, report: out/demo/
+demo *ARGUMENTS: setup
+    weaklink demo --out out/demo {{ ARGUMENTS }}
+
+# everything that must hold: linters, types, fast tests, recorded runs, real guests
+test: lint
+    pytest tests/unit -q -n 2
+    pytest tests/golden -q
+    pytest tests/guests -q
+
+# style, types, and the direction of imports
+lint: setup
+    ruff check
+    ruff format --check
+    mypy
+    lint-imports --no-cache
+
+# what the probe costs, how long boot and start-up take
+bench *ARGUMENTS: setup
+    python -m tests.bench {{ ARGUMENTS }}
