@@ -1,0 +1,131 @@
+"""The recordings of one guest as one ledger: a column per different run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, cast
+
+import numpy as np
+
+from analysis.calls import phase_calls
+from analysis.statistics import Spread, spread
+from probes.recording import Recording
+from profiler.errors import NotComparable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Cost = Literal["instructions", "rep_bytes"]
+COSTS: Final[tuple[Cost, ...]] = ("instructions", "rep_bytes")
+"""What is compared, side by side and never added up: instructions, and bytes that string instructions moved or set."""
+
+LEFT_OUT: Final = ("emulation", "device-wait")
+"""Layers that are the emulator's doing; they are left out of costs, and their share is shown."""
+DEFERRED: Final = "deferred:"
+KEYS: Final = ["phase", "operation", "layer", "function"]
+
+
+@dataclass(frozen=True)
+class GuestLedger:
+    """What one guest executed, per op; every frame has one column per different run, named by the run's seed."""
+
+    spec: str
+    seeds: tuple[int, ...]  # all seeds recorded
+    runs: tuple[int, ...]  # one seed for each different ledger
+    costs: dict[Cost, pd.DataFrame]  # KEYS -> per op; deferred work is with the operation that caused it
+    deferred: pd.DataFrame  # (phase, operation, layer) -> instructions per op of it that were deferred
+    calls: pd.DataFrame  # (phase, operation) -> entries per op
+    ops: dict[int, int]  # phase -> ops
+    left_out: dict[int, float]  # phase -> share of all instructions in LEFT_OUT, mean over runs
+
+    def total(self, cost: Cost, phase: int) -> Spread:
+        """The cost per op of a phase."""
+        frame = self.costs[cost]
+        return spread(frame[frame.index.get_level_values("phase") == phase].sum().tolist())
+
+    def whole(self, cost: Cost, phases: Sequence[int]) -> Spread:
+        """The cost of all ops of some phases together (not per op)."""
+        frame = self.costs[cost]
+        numbers = frame.index.get_level_values("phase")
+        weights = numbers.map(lambda number: self.ops[number] if number in phases else 0)
+        return spread(frame.mul(np.asarray(weights), axis=0).sum().tolist())
+
+
+def of_guest(recordings: Sequence[Recording], phases: Sequence[int]) -> GuestLedger:
+    """The ledger of one guest's recordings, for the phases that were ``ok`` in all of them.
+
+    Seeds whose ledgers are identical are one run: they say nothing about the spread.  Raises ``NotComparable`` if a
+    phase did another number of ops under another seed.
+    """
+    import pandas as pd
+
+    recordings = sorted(recordings, key=lambda recording: recording.seed)
+    ops = _ops(recordings, phases)
+    parts: list[pd.DataFrame] = []
+    shares: list[pd.Series[float]] = []
+    for recording in recordings:
+        frame = _stripped(recording)
+        frame = frame[frame["phase"].isin(list(phases))]
+        out = frame["layer"].isin(LEFT_OUT)
+        everything, outside = (part.groupby("phase")["instructions"].sum() for part in (frame, frame[out]))
+        shares.append(outside.reindex(everything.index, fill_value=0) / everything)
+        parts.append(frame[~out].groupby(KEYS, sort=False)[["instructions", "rep_bytes", "deferred"]].sum())
+    seeds = [recording.seed for recording in recordings]
+    joined = pd.concat(parts, axis=1, keys=range(len(parts)), sort=False).fillna(0).sort_index()
+    kept = _different([joined[number].to_numpy() for number in range(len(parts))])
+    per_op = 1 / joined.index.get_level_values("phase").map(ops).to_numpy(dtype=np.float64)
+
+    def measure(name: str) -> pd.DataFrame:
+        frame = joined.loc[:, [(number, name) for number in kept]].mul(per_op, axis=0)
+        frame.columns = pd.Index([seeds[number] for number in kept])
+        return frame
+
+    calls = pd.concat([phase_calls(recordings[number]) for number in kept], axis=1, keys=[seeds[n] for n in kept])
+    calls = calls.fillna(0).astype(float)
+    calls = calls[calls.index.get_level_values("phase").isin(list(phases))]
+    left_out = pd.concat(shares, axis=1).mean(axis=1)
+    return GuestLedger(
+        spec=recordings[0].spec,
+        seeds=tuple(seeds),
+        runs=tuple(seeds[number] for number in kept),
+        costs={cost: measure(cost) for cost in COSTS},
+        deferred=measure("deferred").groupby(level=["phase", "operation", "layer"]).sum(),
+        calls=calls.mul(1 / calls.index.get_level_values("phase").map(ops).to_numpy(dtype=np.float64), axis=0),
+        ops=ops,
+        left_out={int(cast(int, phase)): float(share) for phase, share in left_out.items()},
+    )
+
+
+def _stripped(recording: Recording) -> pd.DataFrame:
+    """The ledger with deferred work under the operation that caused it, and its instructions in a column too."""
+    import pandas as pd
+
+    frame = recording.frame("ledger", [*KEYS, "instructions", "rep_bytes"])
+    names = [str(name) for name in frame["operation"].cat.categories]
+    codes = frame["operation"].cat.codes.to_numpy()
+    deferred = np.array([name.startswith(DEFERRED) for name in names], dtype=bool)[codes]
+    frame["deferred"] = np.where(deferred, frame["instructions"], 0)
+    frame["operation"] = np.array([name.removeprefix(DEFERRED) for name in names], dtype=object)[codes]
+    for column in ("layer", "function"):
+        frame[column] = frame[column].astype(object)
+    return pd.DataFrame(frame)
+
+
+def _ops(recordings: Sequence[Recording], phases: Sequence[int]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for recording in recordings:
+        frame = recording.phases
+        for number, ops in zip(frame["number"].tolist(), frame["ops"].tolist(), strict=True):
+            if number in phases and found.setdefault(number, ops) != ops:
+                raise NotComparable(f"phase {number} of {recording.spec} did {ops} ops under one seed, and "
+                                    f"{found[number]} under another")  # fmt: skip
+    return found
+
+
+def _different(columns: Sequence[np.ndarray]) -> list[int]:
+    """The positions of the first of each set of equal arrays."""
+    seen: dict[bytes, int] = {}
+    for number, values in enumerate(columns):
+        seen.setdefault(np.ascontiguousarray(values).tobytes(), number)
+    return sorted(seen.values())

@@ -1,0 +1,50 @@
+"""Text from a guest, made harmless for the place where it is shown.
+
+Symbols, reports and reasons come from kernels that weaklink did not build; a recording may come from anyone.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from typing import Final
+
+LONGEST: Final = 400
+"""Characters of one piece of text that are shown."""
+
+_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
+_FORMULA: Final = ("=", "+", "-", "@")
+
+
+def clean(text: object, longest: int = LONGEST) -> str:
+    """Without control, format (bidi, zero-width), surrogate, private and unassigned characters; spaces stay spaces.
+
+    Combining marks are dropped too: stacked on one cell they cover the lines above.
+    """
+    kept = []
+    for character in str(text)[: 4 * longest]:
+        kind = unicodedata.category(character)
+        if kind[0] == "Z" or character in "\t\n\r":
+            kept.append(" ")
+        elif kind[0] not in "CM":
+            kept.append(character)
+    shown = "".join(kept)
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def for_html(text: object) -> str:
+    """For HTML text, attributes, and plotly labels (which read a part of HTML)."""
+    return html.escape(clean(text), quote=True)
+
+
+def for_markdown(text: object) -> str:
+    """For Markdown text and table cells: no markup, no HTML, no link."""
+    escaped = _MARKDOWN.sub(r"\\\1", clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    return escaped.replace("://", ":&#8203;//")
+
+
+def for_csv(text: object) -> str:
+    """For a CSV field that a spreadsheet opens: what would be a formula is text.  Quoting is the CSV writer's."""
+    shown = clean(text)
+    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown

@@ -1,0 +1,187 @@
+"""``weaklink explain`` and ``weaklink verify`` on a terminal: never wider than 80 columns, complete without colour."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
+
+from analysis.compare import Comparison, Guest, Pair, PhaseComparison
+from analysis.rank import Finding
+from analysis.statistics import Change
+from analysis.verify import Check
+from analysis.views.escape import clean
+from analysis.words import headline, number
+
+WIDTH: Final = 80
+_TOP: Final = 6  # findings over all phases that are shown per guest and cost
+_NAMES: Final = 4  # functions named in a line
+
+
+def explain(comparison: Comparison, console: Console) -> None:
+    """Print a comparison."""
+    for line in _lines(comparison):
+        console.print(line, no_wrap=True, overflow="ellipsis", highlight=False)
+
+
+def explain_text(comparison: Comparison) -> str:
+    """The same as plain text."""
+    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, legacy_windows=False)
+    explain(comparison, console)
+    text = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def checks(title: str, found: Sequence[Check], console: Console) -> None:
+    """Print the checks of one recording, a line each and the detail where it is needed."""
+    console.print(Text(fit(clean(title), WIDTH).rstrip(), style="bold"), no_wrap=True, highlight=False)
+    for check in found:
+        mark, style = ("FAIL", "red") if not check.ok else ("warn", "yellow") if check.warn else ("ok", "green")
+        head = Text.assemble("  ", (f"{mark:<5}", style))
+        for line_number, line in enumerate(_wrapped(f"{check.name}: {check.detail}", WIDTH - 7)):
+            console.print(Text.assemble(head if line_number == 0 else " " * 7, line), no_wrap=True, highlight=False)
+
+
+def fit(text: str, width: int) -> str:
+    """``text`` in exactly ``width`` terminal cells, cut with an ellipsis where it is longer."""
+    return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+
+
+def _lines(comparison: Comparison) -> Iterator[Text]:
+    yield from _summary(comparison)
+    for pair in comparison.pairs:
+        yield Text()
+        yield from _pair(pair)
+
+
+def _summary(comparison: Comparison) -> Iterator[Text]:
+    guests = comparison.guests
+    yield _cut(f"{clean(comparison.app)}: {len(guests) - 1} guest{'s' if len(guests) > 2 else ''} against "
+               f"{clean(comparison.base.spec)}", "bold")  # fmt: skip
+    yield _cut("Counted are executed instructions, not time; a string instruction counts once,")
+    yield _cut("and the bytes that it moves or sets are shown beside it.")
+    yield _cut(f"QEMU {clean(comparison.qemu)}, machine {clean(comparison.machine)}, {comparison.mode} mode, one "
+               "CPU line for all:")  # fmt: skip
+    yield _cut(f"  -cpu {clean(comparison.cpu)}")
+    for guest in guests:
+        yield _cut(f"  {fit(clean(guest.spec), 28)} {fit(clean(guest.kernel), 24)} {_seeds(guest)}")
+    for note in comparison.notes:
+        yield from _block(f"note: {note}", "", "  ", "yellow")
+
+
+def _seeds(guest: Guest) -> str:
+    count = len(guest.seeds)
+    return f"{count} seed{'s' if count > 1 else ''}, {guest.runs} different"
+
+
+def _pair(pair: Pair) -> Iterator[Text]:
+    base, other = clean(pair.base.spec), clean(pair.other.spec)
+    title = fit(f"{other} against {base}", 74).rstrip()
+    yield Text(f"== {title} " + "=" * (WIDTH - 4 - cell_len(title)), style="bold cyan")
+    for key, left, right in pair.differing_reports:
+        yield from _block(f"{key} differs: {left} -> {right}", "", "  ", "yellow")
+    first, second = ("instructions", "rep_bytes") if pair.leads == "instructions" else ("rep_bytes", "instructions")
+    changes = {"instructions": pair.instructions, "rep_bytes": pair.string_bytes}
+    lead = headline(pair.leads, changes[pair.leads], "over all phases")
+    yield from _block(f"{other} {lead}.", "", "  ", "bold")
+    yield from (_change_line(name, changes[name]) for name in (first, second))
+    yield _cut(f"{len(pair.differing_phases)} of {len(pair.phases)} phases differ beyond the seed spread.")
+    lists = {"instructions": pair.findings, "rep_bytes": pair.byte_findings}
+    for cost in (first, second):
+        if cost != pair.leads and changes[cost].verdict == "same":
+            continue
+        for rank, finding in enumerate(lists[cost][:_TOP], start=1):
+            mark = "; within seed spread" if finding.within_spread else ""
+            label = "instructions" if cost == "instructions" else "string bytes"
+            tail = f"({_share(finding.share).strip()} of the difference in {label}{mark})"
+            yield from _block(f"{rank}. {finding.sentence} {tail}", "  ", "     ")
+    differing = [phase for phase in pair.phases if phase.differs]
+    for phase in differing:
+        yield Text()
+        yield from _phase(phase)
+    rest = [phase for phase in pair.phases if not phase.differs]
+    if rest:
+        yield Text()
+        yield _cut("No difference beyond the seed spread (instructions per op, base and other):")
+        for phase in rest:
+            change = phase.instructions
+            yield _cut(f"  {fit(clean(phase.name), 25)} {number(change.base.mean):>9} {number(change.other.mean):>9}  "
+                       f"{_ratio(change)}  {_mark(change)}")  # fmt: skip
+    if pair.not_compared:
+        yield Text()
+        yield _cut("Not compared:")
+        for name, reason in pair.not_compared:
+            yield from _block(f"{name}: {reason}", "  ", "    ")
+
+
+def _phase(phase: PhaseComparison) -> Iterator[Text]:
+    yield from _block(f"{phase.name}: {phase.headline}", "", "  ", "bold")
+    yield from _block(f"{phase.question} ({phase.ops:,} ops; an op is {phase.op})", "  ", "  ", "dim")
+    yield _change_line("instructions", phase.instructions, "/op")
+    yield _change_line("rep_bytes", phase.string_bytes, "/op")
+    if max(phase.left_out) >= 0.001:
+        yield _cut(f"  left out as the emulator's: {phase.left_out[0]:.1%} -> {phase.left_out[1]:.1%} of instructions")
+    yield from _table(phase.findings, "instr/op")
+    yield from _table(phase.byte_findings, "bytes/op")
+
+
+def _change_line(cost: str, change: Change, per: str = "") -> Text:
+    name = ("instructions" if cost == "instructions" else "string bytes") + per
+    return _cut(f"  {name:<16} {number(change.base.mean):>9} -> {number(change.other.mean):<9} {_ratio(change)}  "
+                f"{_mark(change)}")  # fmt: skip
+
+
+def _ratio(change: Change) -> str:
+    ratio = change.ratio
+    return "      -" if ratio is None else " >x1000" if ratio >= 1000 else f"{f'x{ratio:.2f}':>7}"
+
+
+def _mark(change: Change) -> str:
+    """What the seeds say, in at most 23 characters."""
+    runs = min(change.base.runs, change.other.runs)
+    width = change.noise / max(change.base.mean, change.other.mean, 1e-12)
+    spread = "spread unknown" if runs < 2 else f"spread {100 * width:.1f} %"
+    return {"same": f"same, {spread}", "differs": spread, "within seed spread": f"within {spread}"}[change.verdict]
+
+
+def _table(findings: Sequence[Finding], unit: str) -> Iterator[Text]:
+    if not findings:
+        return
+    yield _cut(f"  {'operation':<22} {'layer':<13}{unit:>10} {'share':>7}{'count':>10} {'unit cost':>10}", "underline")
+    for finding in findings:
+        rest = len(finding.operations) - 1
+        what = fit(clean(finding.operations[0]), 22 if not rest else 14) + ("" if not rest else f"{f'+{rest} more':>8}")
+        parts = f"{number(finding.count, sign=True):>10} {number(finding.unit, sign=True):>10}"
+        if abs(finding.structural) >= 0.5 * abs(finding.change.delta):
+            parts = f"{'on one side only':>21}"
+        row = (f"  {what} {fit(clean(finding.layer), 13)}{number(finding.change.delta, sign=True):>10} "
+               f"{_share(finding.share):>7}{parts}")  # fmt: skip
+        yield _cut(row, "dim" if finding.within_spread else "")
+        named = [f"{function.name} {number(function.delta, sign=True)}" for function in finding.functions[:_NAMES]]
+        rest = len(finding.functions) - len(named) + finding.more_functions
+        tail = [f"{rest} more"] if rest > 0 else []
+        mark = " (within seed spread)" if finding.within_spread else ""
+        yield from _block(", ".join([*named, *tail]) + mark, "      ", "      ", "dim")
+
+
+def _share(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %") if abs(share) < 9.995 else ">999 %"
+
+
+def _cut(text: str, style: str = "") -> Text:
+    return Text(fit(text, WIDTH).rstrip(), style=style)
+
+
+def _block(text: str, first: str, later: str, style: str = "") -> Iterator[Text]:
+    """``text`` over as many lines as it needs."""
+    for line_number, line in enumerate(_wrapped(text, WIDTH - max(len(first), len(later)))):
+        yield Text.assemble(first if line_number == 0 else later, (line, style))
+
+
+def _wrapped(text: str, width: int) -> Iterable[str]:
+    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+    return [line.plain.rstrip() for line in Text(clean(text, 2000)).wrap(console, width)]
