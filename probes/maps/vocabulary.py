@@ -1,0 +1,66 @@
+"""The operations: what an app may ask of a kernel, under the names that POSIX has for it."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from profiler.errors import WeaklinkError
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The vocabulary.  ``names``: operation -> the libc functions that are it; ``syscalls``: where names differ."""
+
+    names: dict[str, tuple[str, ...]]
+    syscalls: dict[str, str]
+
+    def of_function(self) -> dict[str, str]:
+        """Return libc function -> operation."""
+        return {function: name for name, functions in self.names.items() for function in functions}
+
+    def of_syscall(self, syscall: str) -> str:
+        """Return the operation of a system call that happens outside any libc function that is one.
+
+        Takes the kernel's name of it, with or without the prefix of its handler: ``__x64_sys_newfstatat`` -> ``fstatat``.
+        """
+        for prefix in ("__x64_sys_", "__ia32_compat_sys_", "__ia32_sys_", "__do_sys_", "__se_sys_", "sys_"):
+            if syscall.startswith(prefix):
+                syscall = syscall.removeprefix(prefix)
+                break
+        return self.syscalls.get(syscall, syscall)
+
+
+def parse(text: str) -> Operations:
+    """Read a vocabulary.
+
+    Raises WeaklinkError where a function is two operations, or a syscall's operation is not in the vocabulary.
+    """
+    try:
+        data: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise WeaklinkError(f"the operations are not TOML: {error}") from error
+    names: dict[str, tuple[str, ...]] = {}
+    owner: dict[str, str] = {}
+    for group, operations in data.get("operations", {}).items():
+        for name, functions in operations.items():
+            if name in names or not functions or not all(isinstance(function, str) for function in functions):
+                raise WeaklinkError(f"operation {name!r} of {group} is there twice, or has no functions")
+            for function in functions:
+                if owner.setdefault(function, name) != name:
+                    raise WeaklinkError(f"the function {function!r} is both {owner[function]!r} and {name!r}")
+            names[name] = tuple(functions)
+    syscalls = data.get("syscalls", {})
+    for syscall, name in syscalls.items():
+        if name not in names:
+            raise WeaklinkError(f"the syscall {syscall!r} is said to be {name!r}, which is not an operation")
+    return Operations(names, dict(syscalls))
+
+
+@lru_cache(maxsize=1)
+def operations() -> Operations:
+    """Return the vocabulary of operations, the same for every kernel and libc."""
+    return parse((files(__package__) / "operations.toml").read_text())
