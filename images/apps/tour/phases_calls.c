@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* Phases without any device, file or memory: calls, clock, locks, condition variables. */
+/* The least that can be asked: the null call and the clock. */
 #define _GNU_SOURCE
 #include "tour.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,38 +49,4 @@ static int tour_clock_read_run(long ops)
 const struct tour_phase tour_clock_read = {
 	2, "clock-read", "read", "What does it cost to read the monotonic clock?",
 	40009, 101, tour_no_setup, tour_clock_read_run, tour_no_setup,
-};
-
-/* ---- mutex-free: nobody else wants it */
-
-static pthread_mutex_t tour_mutex = PTHREAD_MUTEX_INITIALIZER;
-static volatile long tour_mutex_count;
-
-static int tour_mutex_setup(long ops)
-{
-	(void)ops;
-	tour_mutex_count = 0;
-	return 0;
-}
-
-static int tour_mutex_free_run(long ops)
-{
-	for (long i = 0; i < ops; i++) {
-		if (pthread_mutex_lock(&tour_mutex))
-			return tour_wrong("pthread_mutex_lock failed");
-		tour_mutex_count++;
-		if (pthread_mutex_unlock(&tour_mutex))
-			return tour_wrong("pthread_mutex_unlock failed");
-	}
-	return 0;
-}
-
-static int tour_mutex_finish(long ops)
-{
-	return tour_mutex_count == ops ? 0 : tour_wrong("the count under the mutex is wrong");
-}
-
-const struct tour_phase tour_mutex_free = {
-	3, "mutex-free", "lock and unlock", "What does a mutex cost that nobody else wants?",
-	40009, 101, tour_mutex_setup, tour_mutex_free_run, tour_mutex_finish,
 };

@@ -8,22 +8,6 @@
 
 static int tour_there[2] = { -1, -1 }, tour_back[2] = { -1, -1 };
 
-static void tour_close(int *descriptor)
-{
-	if (*descriptor >= 0)
-		close(*descriptor);
-	*descriptor = -1;
-}
-
-static int tour_pipes_close(void)
-{
-	tour_close(&tour_there[0]);
-	tour_close(&tour_there[1]);
-	tour_close(&tour_back[0]);
-	tour_close(&tour_back[1]);
-	return 0;
-}
-
 /* ---- pipe-pingpong */
 
 static int tour_echo(int index, long ops)
@@ -72,18 +56,77 @@ static int tour_pipe_pingpong_run(long ops)
 	return 0;
 }
 
-static int tour_pipe_pingpong_finish(long ops)
+static int tour_pipe_finish(long ops)
 {
 	int failed;
 
 	(void)ops;
 	tour_close(&tour_there[1]); /* ends a worker that still reads */
 	failed = tour_workers_join();
-	tour_pipes_close();
+	tour_close_pipe(tour_there);
+	tour_close_pipe(tour_back);
 	return failed;
 }
 
 const struct tour_phase tour_pipe_pingpong = {
 	6, "pipe-pingpong", "round trip", "What does it cost to wake another thread through a pipe and be woken by it?",
-	401, 17, tour_pipe_pingpong_setup, tour_pipe_pingpong_run, tour_pipe_pingpong_finish,
+	401, 17, tour_pipe_pingpong_setup, tour_pipe_pingpong_run, tour_pipe_finish,
+};
+
+/* ---- pipe-throughput */
+
+#define TOUR_CHUNK 65536
+
+static unsigned char tour_out[TOUR_CHUNK], tour_in[TOUR_CHUNK];
+
+/* Byte 0 of every chunk is its number; the others of a chunk do not change. */
+static int tour_drain(int index, long ops)
+{
+	long total = ops * TOUR_CHUNK;
+
+	(void)index;
+	for (long at = 0; at < total;) {
+		ssize_t moved = read(tour_there[0], tour_in, sizeof tour_in);
+		long first = -at & (TOUR_CHUNK - 1); /* where in the buffer the next chunk begins */
+
+		if (moved <= 0) {
+			tour_close(&tour_there[0]); /* main's next write fails */
+			return tour_short("read from the pipe", moved);
+		}
+		if (first < moved && tour_in[first] != (unsigned char)((at + first) / TOUR_CHUNK)) {
+			tour_close(&tour_there[0]);
+			return tour_wrong("a chunk came through the pipe changed or out of order");
+		}
+		at += moved;
+	}
+	return 0;
+}
+
+static int tour_pipe_throughput_setup(long ops)
+{
+	for (long i = 0; i < TOUR_CHUNK; i++)
+		tour_out[i] = tour_in[i] = (unsigned char)(i * 7);
+	if (pipe(tour_there))
+		return tour_fail("pipe", errno);
+	return tour_workers_start(1, tour_drain, ops);
+}
+
+static int tour_pipe_throughput_run(long ops)
+{
+	tour_workers_go();
+	for (long i = 0; i < ops; i++) {
+		ssize_t moved;
+
+		tour_out[0] = (unsigned char)i;
+		moved = write(tour_there[1], tour_out, sizeof tour_out);
+		if (moved != (ssize_t)sizeof tour_out)
+			return tour_short("write to the pipe", moved);
+	}
+	tour_workers_wait();
+	return 0;
+}
+
+const struct tour_phase tour_pipe_throughput = {
+	7, "pipe-throughput", "write of 64 KiB", "What does it cost to move bulk data to another thread through a pipe?",
+	31, 3, tour_pipe_throughput_setup, tour_pipe_throughput_run, tour_pipe_finish,
 };

@@ -4,8 +4,8 @@
 #include "tour.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -38,8 +38,25 @@ const struct tour_phase *const tour_phases[] = {
 	&tour_null_call,
 	&tour_clock_read,
 	&tour_mutex_free,
+	&tour_mutex_contended,
+	&tour_condvar_pingpong,
 	&tour_pipe_pingpong,
+	&tour_pipe_throughput,
+	&tour_malloc_one,
+	&tour_malloc_several,
+	&tour_page_touch,
+	&tour_map_unmap,
 	&tour_file_create,
+	&tour_file_tree,
+	&tour_file_write,
+	&tour_file_read,
+	&tour_shared_poll,
+	&tour_tcp_pingpong,
+	&tour_tcp_stream,
+	&tour_epoll_100,
+	&tour_poll_100,
+	&tour_thread_create,
+	&tour_fork_wait,
 };
 const size_t tour_phase_count = sizeof(tour_phases) / sizeof(tour_phases[0]);
 
@@ -79,6 +96,19 @@ int tour_short(const char *call, long moved)
 int tour_wrong(const char *what)
 {
 	return tour_complain(TOUR_FAILED, "%s", what);
+}
+
+void tour_close(int *descriptor)
+{
+	if (*descriptor >= 0)
+		close(*descriptor);
+	*descriptor = -1;
+}
+
+void tour_close_pipe(int *ends)
+{
+	tour_close(&ends[0]);
+	tour_close(&ends[1]);
 }
 
 void tour_settle(void)
@@ -238,6 +268,7 @@ int main(int argc, char **argv)
 		}
 	}
 
+	signal(SIGPIPE, SIG_IGN); /* a peer that has gone is an error to report, not a death */
 	tour_linux_init();
 	snprintf(tour_folder, sizeof tour_folder, "/tmp/tour-%ld", (long)getpid());
 	if (mkdir(tour_folder, 0700))

@@ -45,6 +45,16 @@ void tour_workers_go(void);
 void tour_workers_wait(void);
 int tour_workers_join(void);
 
+/* Closes a descriptor and forgets it; two of them for a pipe.  Outside windows only. */
+void tour_close(int *descriptor);
+void tour_close_pipe(int *ends);
+
+/* phases_poll.c: a hundred pipes, made and closed for poll and epoll alike. */
+#define TOUR_HUNDRED 100
+extern int tour_pipes[TOUR_HUNDRED][2];
+int tour_pipes_open(void);
+void tour_pipes_close(void);
+
 /* Sleeps so long that every thread that is about to block has blocked. */
 void tour_settle(void);
 
@@ -58,12 +68,14 @@ void tour_linux_small_pages(void *address, size_t length);
 /* guest.c: the "weaklink: guest" lines. */
 void tour_guest_report(void);
 
-extern const struct tour_phase tour_null_call, tour_clock_read, tour_mutex_free, tour_mutex_contended, tour_condvar;
-extern const struct tour_phase tour_pipe_pingpong, tour_pipe_throughput;
-extern const struct tour_phase tour_malloc_one, tour_malloc_several, tour_page_touch, tour_map_unmap;
-extern const struct tour_phase tour_file_create, tour_file_tree, tour_file_write, tour_file_read;
-extern const struct tour_phase tour_shared_poll, tour_poll_100, tour_epoll_100;
-extern const struct tour_phase tour_tcp_pingpong, tour_tcp_stream;
-extern const struct tour_phase tour_thread_create, tour_fork_wait;
+extern const struct tour_phase tour_null_call, tour_clock_read;                                  /* phases_calls.c */
+extern const struct tour_phase tour_mutex_free, tour_mutex_contended, tour_condvar_pingpong;     /* phases_locks.c */
+extern const struct tour_phase tour_pipe_pingpong, tour_pipe_throughput;                         /* phases_pipe.c */
+extern const struct tour_phase tour_malloc_one, tour_malloc_several, tour_page_touch, tour_map_unmap; /* _memory.c */
+extern const struct tour_phase tour_file_create, tour_file_tree, tour_file_write, tour_file_read; /* phases_file.c */
+extern const struct tour_phase tour_shared_poll, tour_poll_100;                                  /* phases_poll.c */
+extern const struct tour_phase tour_epoll_100;                                                   /* linux.c */
+extern const struct tour_phase tour_tcp_pingpong, tour_tcp_stream;                               /* phases_tcp.c */
+extern const struct tour_phase tour_thread_create, tour_fork_wait;                               /* phases_process.c */
 
 #endif
