@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -23,8 +23,6 @@ MATERIAL: Final = 0.01
 """String bytes count in a headline from this many bytes per instruction of the phase."""
 SHOWN_REPORTS: Final = ("mitigations", "pti", "clocksource", "vendor")
 """What a guest says of itself that can make a difference of its own; differences are shown above the findings."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,11 @@ class PhaseComparison:
     byte_findings: tuple[Finding, ...]
     left_out: tuple[float, float]  # share of the emulator's layers in the instructions of each guest
 
+    @property
+    def in_order(self) -> tuple[Finding, ...]:
+        """Both lists of findings, those of the cost that changes relatively more first."""
+        return _in_order(self.leads, self.findings, self.byte_findings)
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -73,6 +76,11 @@ class Pair:
     phases: tuple[PhaseComparison, ...]
     not_compared: tuple[tuple[str, str], ...]  # phase, why
     differing_reports: tuple[tuple[str, str, str], ...]  # key, base, other
+
+    @property
+    def in_order(self) -> tuple[Finding, ...]:
+        """Both lists of findings, those of the cost that changes relatively more first."""
+        return _in_order(self.leads, self.findings, self.byte_findings)
 
 
 @dataclass(frozen=True)
@@ -270,6 +278,11 @@ def _weighted(frame: pd.DataFrame, scale: Mapping[int, float]) -> dict[tuple[obj
     keys = zip(*(frame[column].tolist() for column in CELL), strict=True)
     return {key: delta * scale[key[0]] for key, delta in zip(keys, frame["delta"].tolist(), strict=True)
             if key[0] in scale}  # fmt: skip
+
+
+def _in_order(leads: Cost, *lists: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    ordered = lists if leads == "instructions" else lists[::-1]
+    return tuple(finding for findings in ordered for finding in findings)
 
 
 def _material(instructions: Change, string_bytes: Change) -> bool:

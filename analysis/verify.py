@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from analysis.calls import phase_calls
+from analysis.calls import INTERRUPT, PAGE_FAULT, phase_calls
 from probes.events import EVENT_KINDS, LAYERS, ROLES
 from probes.recording import Recording
 from profiler.errors import RecordingInvalid
@@ -29,11 +29,15 @@ _OPERATION: Final = re.compile(r"(deferred:)?(_*[a-z][a-z0-9_]*|page-fault)|inte
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one check.  ``warn`` marks an outcome worth reading that is no failure."""
+    """The outcome of one check, of one phase or of the whole recording.
+
+    ``warn`` marks an outcome worth reading that is no failure.
+    """
 
     name: str
     ok: bool
     detail: str
+    phase: str | None = None
     warn: bool = False
 
 
@@ -43,14 +47,14 @@ def verify(recording: Recording) -> list[Check]:
     ledger = recording.ledger
     return [
         _lost(recording),
-        *_vocabulary(recording, ledger),
+        _vocabulary(recording, ledger),
         _not_negative(ledger),
         *_conservation(phases, ledger),
-        _statuses(phases),
-        _clock(recording, phases),
-        _ops(recording, phases),
-        _calls(recording, phases),
-        _coverage(ledger, phases),
+        *_statuses(phases),
+        *_clock(recording, phases),
+        *_ops(recording, phases),
+        *_calls(recording, phases),
+        *_coverage(ledger, phases),
     ]
 
 
@@ -59,7 +63,7 @@ def _lost(recording: Recording) -> Check:
     return Check("no lost events", lost == 0, f"{lost} lost")
 
 
-def _vocabulary(recording: Recording, ledger: pd.DataFrame) -> Iterator[Check]:
+def _vocabulary(recording: Recording, ledger: pd.DataFrame) -> Check:
     kinds = recording.frame("events", ["kind"])["kind"].cat.categories
     wanted = {"role": ROLES, "layer": LAYERS, "space": ("user", "kernel")}
     strange = [f"{column} {value!r:.40}" for column, names in wanted.items()
@@ -67,7 +71,7 @@ def _vocabulary(recording: Recording, ledger: pd.DataFrame) -> Iterator[Check]:
     strange += [f"operation {value!r:.40}" for value in ledger["operation"].cat.categories
                 if not _OPERATION.fullmatch(value)]  # fmt: skip
     strange += [f"event {value!r:.40}" for value in kinds if value not in EVENT_KINDS]
-    yield Check("known words", not strange, _listed(strange) or "roles, layers, operations and events are known")
+    return Check("known words", not strange, _listed(strange) or "roles, layers, operations and events are known")
 
 
 def _not_negative(ledger: pd.DataFrame) -> Check:
@@ -78,78 +82,76 @@ def _not_negative(ledger: pd.DataFrame) -> Check:
 
 def _conservation(phases: pd.DataFrame, ledger: pd.DataFrame) -> Iterator[Check]:
     """Cells of each phase add up to the probe's own totals, exactly."""
-    sums = ledger.groupby("phase")[["instructions", "rep_iterations", "idle_ns"]].sum()
-    homeless = sorted(set(sums.index) - set(phases.index))
-    yield Check("cells belong to phases", not homeless, f"phases without a row: {homeless}" if homeless else
-                f"{len(phases)} phases, {len(ledger):,} cells")  # fmt: skip
+    columns = ["instructions", "rep_iterations", "idle_ns"]
+    sums = ledger.groupby("phase")[columns].sum()
+    homeless = sorted(set(sums.index.tolist()) - set(phases.index.tolist()))
+    yield Check("cells belong to phases", not homeless, f"cells of undeclared phases {homeless}" if homeless else
+                f"{len(ledger):,} cells, {len(phases)} phases")  # fmt: skip
     sums = sums.reindex(phases.index, fill_value=0)
-    for column in ("instructions", "rep_iterations", "idle_ns"):
-        off = [f"{name}: cells {cells:,}, window {window:,}" for name, cells, window in
-               zip(phases["name"], sums[column], phases[column], strict=True) if cells != window]  # fmt: skip
-        detail = _listed(off) or f"{int(phases[column].sum()):,} in {len(phases)} phases, to the last one"
-        yield Check(f"{column} add up", not off, detail)
+    for column in columns:
+        for name, cells, window in zip(phases["name"], sums[column], phases[column], strict=True):
+            detail = f"cells {cells:,}, window {window:,}"
+            yield Check(f"{column} add up", cells == window, detail, phase=name)
 
 
-def _statuses(phases: pd.DataFrame) -> Check:
-    said = [f"{name}: {status} {reason}".rstrip() for name, status, reason in
-            zip(phases["name"], phases["status"], phases["reason"], strict=True) if status != "ok"]  # fmt: skip
-    failed = ~phases["status"].isin(["ok", "unsupported"])
-    return Check("phases went well", not failed.any(), _listed(said) or f"all {len(phases)} ok", warn=bool(said))
+def _statuses(phases: pd.DataFrame) -> Iterator[Check]:
+    for name, status, reason in zip(phases["name"], phases["status"], phases["reason"], strict=True):
+        detail = f"{status}: {reason}" if reason else status
+        yield Check("status", status in ("ok", "unsupported"), detail, phase=name, warn=status != "ok")
 
 
 def _ok(phases: pd.DataFrame) -> pd.DataFrame:
     return phases[phases["status"] == "ok"]
 
 
-def _clock(recording: Recording, phases: pd.DataFrame) -> Check:
+def _clock(recording: Recording, phases: pd.DataFrame) -> Iterator[Check]:
     """The app read the TSC beside the markers; under icount that is the probe's clock, seen from the guest."""
+    exact = recording.manifest["probe"]["mode"] == "exact"
     good = _ok(phases)
     raw = good["instructions"] + good["rep_iterations"] + good["idle_ns"]
-    difference = (good["tsc"] - raw).abs()
-    if recording.manifest["probe"]["mode"] == "exact":
-        allowed, words = difference * 0 + CLOCK_TOLERANCE, f"{CLOCK_TOLERANCE} allowed"
-    else:
-        allowed = (raw * CLOCK_TOLERANCE_BLOCK).clip(lower=CLOCK_TOLERANCE)
-        words = f"{CLOCK_TOLERANCE_BLOCK:.1%} allowed in block mode"
-    off = [f"{name}: TSC {tsc:,}, ledger {total:,} ({tsc - total:+,})" for name, tsc, total, is_off in
-           zip(good["name"], good["tsc"], raw, difference > allowed, strict=True) if is_off]  # fmt: skip
-    largest = int(difference.max()) if len(difference) else 0
-    return Check("the app's TSC agrees", not off, f"{_listed(off) or f'largest difference {largest:,}'}; {words}")
+    for name, tsc, total in zip(good["name"], good["tsc"], raw, strict=True):
+        allowed = CLOCK_TOLERANCE if exact else max(CLOCK_TOLERANCE, round(total * CLOCK_TOLERANCE_BLOCK))
+        detail = f"TSC {tsc:,}, ledger {total:,}: {tsc - total:+,}, {allowed:,} allowed"
+        yield Check("the app's TSC agrees", abs(tsc - total) <= allowed, detail, phase=name)
 
 
-def _ops(recording: Recording, phases: pd.DataFrame) -> Check:
-    declared = {phase["number"]: phase["ops"] for phase in recording.manifest["app"]["phases"]}
-    good = _ok(phases)
-    off = [f"{name}: {ops:,} done, {declared.get(int(number), 'none')} declared" for number, name, ops in
-           zip(good.index, good["name"], good["ops"], strict=True) if declared.get(int(number)) != ops]  # fmt: skip
-    missing = [phase["name"] for phase in recording.manifest["app"]["phases"] if phase["number"] not in phases.index]
-    off += [f"{name}: not run" for name in missing]
-    return Check("ops as declared", not off, _listed(off) or f"{int(good['ops'].sum()):,} ops in {len(good)} phases")
+def _ops(recording: Recording, phases: pd.DataFrame) -> Iterator[Check]:
+    done = dict(zip(phases.index.tolist(), zip(phases["status"], phases["ops"], strict=True), strict=True))
+    declared = recording.manifest["app"]["phases"]
+    for phase in declared:
+        status, ops = done.get(phase["number"], ("not run", 0))
+        if status == "not run":
+            yield Check("ops as declared", False, "not run", phase=phase["name"])
+        elif status == "ok":
+            detail = f"{ops:,} done, {phase['ops']:,} declared"
+            yield Check("ops as declared", ops == phase["ops"], detail, phase=phase["name"])
+    strangers = phases[~phases.index.isin([phase["number"] for phase in declared])]
+    for name in strangers["name"]:
+        yield Check("ops as declared", False, "the app does not declare this phase", phase=name)
 
 
-def _calls(recording: Recording, phases: pd.DataFrame) -> Check:
+def _calls(recording: Recording, phases: pd.DataFrame) -> Iterator[Check]:
     """Entries of each operation, against what the app is known to call.  Operations that it declares to vary pass."""
     try:
         seen = phase_calls(recording)
     except RecordingInvalid as error:
-        return Check("calls as declared", False, str(error))
-    off: list[str] = []
-    agreed = 0
+        yield Check("calls as declared", False, str(error))
+        return
     for phase in recording.manifest["app"]["phases"]:
         number = phase["number"]
         if number not in phases.index or phases.at[number, "status"] != "ok":
             continue
         here = _of_phase(seen, number)
         # What an app does not declare, the kernel does on its own: faults, interrupts.
-        for operation in ("page-fault", "interrupt"):
+        for operation in (PAGE_FAULT, INTERRUPT):
             if operation not in phase["calls"]:
                 here.pop(operation, None)
-        for operation in sorted((here.keys() | phase["calls"].keys()) - set(phase["varies"])):
-            expected, found = phase["calls"].get(operation, 0), here.get(operation, 0)
-            agreed += expected == found
-            if expected != found:
-                off.append(f"{phase['name']}: {operation} expected {expected:,}, seen {found:,}")
-    return Check("calls as declared", not off, "; ".join(off) or f"{agreed} counts agree")
+        checked = sorted((here.keys() | phase["calls"].keys()) - set(phase["varies"]))
+        pairs = {operation: (phase["calls"].get(operation, 0), here.get(operation, 0)) for operation in checked}
+        off = [f"{operation} expected {expected:,}, seen {found:,}" for operation, (expected, found) in pairs.items()
+               if expected != found]  # fmt: skip
+        agreed = ", ".join(f"{operation} {found:,}" for operation, (_, found) in pairs.items()) or "none"
+        yield Check("calls as declared", not off, "; ".join(off) or agreed, phase=phase["name"])
 
 
 def _of_phase(seen: pd.Series[int], number: int) -> dict[str, int]:
@@ -158,18 +160,16 @@ def _of_phase(seen: pd.Series[int], number: int) -> dict[str, int]:
     return {str(operation): int(calls) for operation, calls in zip(names, inside.to_numpy(), strict=True)}
 
 
-def _coverage(ledger: pd.DataFrame, phases: pd.DataFrame) -> Check:
+def _coverage(ledger: pd.DataFrame, phases: pd.DataFrame) -> Iterator[Check]:
     """A new kernel package may bring functions that no rule of the map knows: worth a look, no reason to stop."""
     kernel = ledger[ledger["space"] == "kernel"]
     whole = kernel.groupby("phase")["instructions"].sum()
     lost = kernel[kernel["layer"] == "unattributed"].groupby("phase")["instructions"].sum()
-    share = (lost.reindex(whole.index, fill_value=0) / whole.where(whole > 0, 1)).sort_values(ascending=False)
+    share = lost.reindex(whole.index, fill_value=0) / whole.where(whole > 0, 1)
     names = phases["name"].to_dict()
-    over = share[share > UNATTRIBUTED]
-    shown = over if len(over) else share.head(1)
-    listed = _listed([f"{names.get(number, number)} {value:.2%}" for number, value in shown.items()])
-    detail = f"kernel instructions in no named layer: {'' if len(over) else 'at most '}{listed or 'none'}"
-    return Check("coverage", True, detail, warn=bool(len(over)))
+    for number, value in share.items():
+        detail = f"{100 * value:.2f} % of the kernel's instructions are in no named layer"
+        yield Check("coverage", True, detail, phase=str(names.get(number, number)), warn=bool(value > UNATTRIBUTED))
 
 
 def _listed(items: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""``weaklink explain`` and ``weaklink verify`` on a terminal: never wider than 80 columns, complete without colour."""
+"""``weaklink explain`` on a terminal: never wider than 80 columns, and complete without colour."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from rich.text import Text
 from analysis.compare import Comparison, Guest, Pair, PhaseComparison
 from analysis.rank import Finding
 from analysis.statistics import Change
-from analysis.verify import Check
 from analysis.views.escape import clean
 from analysis.words import headline, number
 
@@ -23,27 +22,17 @@ _NAMES: Final = 4  # functions named in a line
 
 
 def explain(comparison: Comparison, console: Console) -> None:
-    """Print a comparison."""
+    """Print a comparison; in colour where ``console`` has it."""
     for line in _lines(comparison):
         console.print(line, no_wrap=True, overflow="ellipsis", highlight=False)
 
 
-def explain_text(comparison: Comparison) -> str:
-    """The same as plain text."""
+def render(comparison: Comparison) -> str:
+    """A comparison as plain text, in lines of at most ``WIDTH`` terminal cells."""
     console = Console(file=io.StringIO(), width=WIDTH, color_system=None, legacy_windows=False)
     explain(comparison, console)
     text = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
-
-
-def checks(title: str, found: Sequence[Check], console: Console) -> None:
-    """Print the checks of one recording, a line each and the detail where it is needed."""
-    console.print(Text(fit(clean(title), WIDTH).rstrip(), style="bold"), no_wrap=True, highlight=False)
-    for check in found:
-        mark, style = ("FAIL", "red") if not check.ok else ("warn", "yellow") if check.warn else ("ok", "green")
-        head = Text.assemble("  ", (f"{mark:<5}", style))
-        for line_number, line in enumerate(_wrapped(f"{check.name}: {check.detail}", WIDTH - 7)):
-            console.print(Text.assemble(head if line_number == 0 else " " * 7, line), no_wrap=True, highlight=False)
 
 
 def fit(text: str, width: int) -> str:
@@ -109,7 +98,7 @@ def _pair(pair: Pair) -> Iterator[Text]:
         yield _cut("No difference beyond the seed spread (instructions per op, base and other):")
         for phase in rest:
             change = phase.instructions
-            yield _cut(f"  {fit(clean(phase.name), 25)} {number(change.base.mean):>9} {number(change.other.mean):>9}  "
+            yield _cut(f"  {fit(clean(phase.name), 25)} {number(change.base.mean):>9} {number(change.other.mean):>9} "
                        f"{_ratio(change)}  {_mark(change)}")  # fmt: skip
     if pair.not_compared:
         yield Text()
@@ -125,8 +114,10 @@ def _phase(phase: PhaseComparison) -> Iterator[Text]:
     yield _change_line("rep_bytes", phase.string_bytes, "/op")
     if max(phase.left_out) >= 0.001:
         yield _cut(f"  left out as the emulator's: {phase.left_out[0]:.1%} -> {phase.left_out[1]:.1%} of instructions")
-    yield from _table(phase.findings, "instr/op")
-    yield from _table(phase.byte_findings, "bytes/op")
+    tables = [(phase.findings, "instr/op", phase.instructions), (phase.byte_findings, "bytes/op", phase.string_bytes)]
+    for findings, unit, change in tables if phase.leads == "instructions" else tables[::-1]:
+        if change.verdict != "same":
+            yield from _table(findings, unit)
 
 
 def _change_line(cost: str, change: Change, per: str = "") -> Text:

@@ -1,0 +1,103 @@
+"""``weaklink explain --format markdown``: the same statements as on the terminal, for an issue or a wiki."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from analysis.compare import Comparison, Pair, PhaseComparison
+from analysis.rank import Finding
+from analysis.statistics import Change
+from analysis.views.escape import for_markdown as safe
+from analysis.words import number
+
+
+def render(comparison: Comparison) -> str:
+    """The comparison as Markdown (GitHub's tables), with all guest text escaped."""
+    return "\n".join(_lines(comparison)) + "\n"
+
+
+def _lines(comparison: Comparison) -> Iterator[str]:
+    yield f"# {safe(comparison.app)}: against {safe(comparison.base.spec)}"
+    yield ""
+    yield ("Counted are executed instructions, not time. A string instruction counts once; the bytes that it moves or "
+           "sets are beside it.")  # fmt: skip
+    yield ""
+    yield (f"QEMU {safe(comparison.qemu)}, machine {safe(comparison.machine)}, CPU line {safe(comparison.cpu)}, "
+           f"{safe(comparison.mode)} mode.")  # fmt: skip
+    yield ""
+    yield from _table(("guest", "kernel", "seeds", "different runs"),
+                      [(safe(guest.spec), safe(guest.kernel), str(len(guest.seeds)), str(guest.runs))
+                       for guest in comparison.guests])  # fmt: skip
+    for note in comparison.notes:
+        yield f"- note: {safe(note)}"
+    for pair in comparison.pairs:
+        yield ""
+        yield from _pair(pair)
+
+
+def _pair(pair: Pair) -> Iterator[str]:
+    yield f"## {safe(pair.other.spec)} against {safe(pair.base.spec)}"
+    yield ""
+    for key, base, other in pair.differing_reports:
+        yield f"- {safe(key)} differs: {safe(base)} -> {safe(other)}"
+    yield f"**{safe(pair.other.spec)} {safe(pair.headline)}.**"
+    yield ""
+    for rank, finding in enumerate(pair.in_order, start=1):
+        yield f"{rank}. {safe(finding.sentence)} ({_share(finding)})"
+    yield ""
+    yield from _table(
+        ("phase", "instructions/op, base", "other", "ratio", "string bytes/op, base", "other", "seeds say"),
+        [
+            (safe(phase.name), number(phase.instructions.base.mean), number(phase.instructions.other.mean),
+             _ratio(phase.instructions), number(phase.string_bytes.base.mean), number(phase.string_bytes.other.mean),
+             phase.instructions.verdict if phase.leads == "instructions" else phase.string_bytes.verdict)
+            for phase in pair.phases
+        ],
+    )  # fmt: skip
+    for phase in pair.phases:
+        if phase.differs:
+            yield from _phase(phase)
+    if pair.not_compared:
+        yield ""
+        yield "Not compared:"
+        yield ""
+        for name, reason in pair.not_compared:
+            yield f"- {safe(name)}: {safe(reason)}"
+
+
+def _phase(phase: PhaseComparison) -> Iterator[str]:
+    yield ""
+    yield f"### {safe(phase.name)}: {safe(phase.headline)}"
+    yield ""
+    if phase.question:
+        yield f"{safe(phase.question)} ({phase.ops:,} ops; an op is {safe(phase.op)})"
+        yield ""
+    rows = []
+    for finding in phase.in_order:
+        unit = "instr" if finding.cost == "instructions" else "bytes"
+        names = [f"{safe(function.name)} {number(function.delta, sign=True)}" for function in finding.functions]
+        if finding.more_functions:
+            names.append(f"{finding.more_functions} more")
+        structural = number(finding.structural, sign=True) if finding.structural else ""
+        rows.append((safe(", ".join(finding.operations)), safe(finding.layer),
+                     f"{number(finding.change.delta, sign=True)} {unit}", _share(finding),
+                     number(finding.count, sign=True), number(finding.unit, sign=True), structural,
+                     ", ".join(names)))  # fmt: skip
+    yield from _table(("operations", "layer", "delta/op", "share", "count", "unit cost", "one side only", "functions"),
+                      rows)  # fmt: skip
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    if rows:
+        yield f"| {' | '.join(head)} |"
+        yield "|" + "---|" * len(head)
+        yield from (f"| {' | '.join(row)} |" for row in rows)
+        yield ""
+
+
+def _ratio(change: Change) -> str:
+    return "-" if change.ratio is None else f"{change.ratio:.2f}"
+
+
+def _share(finding: Finding) -> str:
+    return f"{finding.share * 100:.0f} %" + (", within seed spread" if finding.within_spread else "")
