@@ -46,7 +46,8 @@ class Rules:
 def parse(text: str) -> Rules:
     """Read a rule file.
 
-    Raises WeaklinkError for an unknown layer or kind of rule, for anything but lists of text, and for what is said twice.
+    Raises WeaklinkError for an unknown layer or kind of rule, for anything but lists of text, and where something is
+    said twice.
     """
     try:
         data = tomllib.loads(text)

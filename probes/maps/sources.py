@@ -58,7 +58,7 @@ def _text(die: Any, attribute: str) -> str:
 
 def _file_names(dwarf: DWARFInfo, unit: CompileUnit) -> list[str]:
     """Return the unit's table of files, by the number that DW_AT_decl_file has (DWARF 4 counts from 1)."""
-    program: Any = dwarf.line_program_for_CU(unit)  # type: ignore[no-untyped-call]
+    program: Any = dwarf.line_program_for_CU(unit)
     if program is None:
         return []
     folders = [folder.decode(errors="replace") for folder in program["include_directory"]]
@@ -74,7 +74,7 @@ def _file_names(dwarf: DWARFInfo, unit: CompileUnit) -> list[str]:
 def _declared(unit: CompileUnit, names: list[str]) -> dict[str, str]:
     """Return function -> the ``.c`` file that has it, of a unit made of several ``.c`` files."""
     found = {}
-    for die in unit.get_top_DIE().iter_children():  # type: ignore[no-untyped-call]
+    for die in unit.get_top_DIE().iter_children():
         if die.tag == "DW_TAG_subprogram" and "DW_AT_decl_file" in die.attributes:
             number = die.attributes["DW_AT_decl_file"].value
             if 0 <= number < len(names) and names[number].endswith(".c"):
@@ -88,7 +88,7 @@ def of_kernel(path: Path) -> dict[str, set[str]]:
     Raises ValueError where the file has no symbols or no debugging information.
     """
     with path.open("rb") as stream:
-        elf = ELFFile(stream)  # type: ignore[no-untyped-call]
+        elf = ELFFile(stream)
         symbols = functions(elf)
         if not elf.has_dwarf_info():
             raise ValueError(f"{path}: no debugging information")

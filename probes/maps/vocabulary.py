@@ -25,7 +25,7 @@ class Operations:
     def of_syscall(self, syscall: str) -> str:
         """Return the operation of a system call that happens outside any libc function that is one.
 
-        Takes the kernel's name of it, with or without the prefix of its handler: ``__x64_sys_newfstatat`` -> ``fstatat``.
+        Takes the kernel's name of it, with or without its handler's prefix: ``__x64_sys_newfstatat`` -> ``fstatat``.
         """
         for prefix in ("__x64_sys_", "__ia32_compat_sys_", "__ia32_sys_", "__do_sys_", "__se_sys_", "sys_"):
             if syscall.startswith(prefix):
