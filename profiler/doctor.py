@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,7 +42,7 @@ def examine() -> list[Finding]:
         return found
     found.append(Finding("qemu", "version", emulator.release, emulator.text))
     found.append(Finding("qemu", "path", str(emulator.path)))
-    found.extend(_capabilities(emulator.path))
+    found.extend(_probe(emulator))
     return found
 
 
@@ -77,16 +77,17 @@ def _sizes(folder: Path) -> Iterator[int]:
                 continue  # gone since it was listed
 
 
-def _capabilities(path: Path) -> list[Finding]:
-    """The probe's table for this QEMU; a probe that does not build is one finding."""
-    from probes import exec as probe
+def _probe(emulator: qemu.Qemu) -> list[Finding]:
+    """Whether the probe builds, and its table for this QEMU."""
+    from images import store
+    from probes.exec import build, capabilities
 
-    ask: Callable[[Path], dict[str, dict[str, object]]] = probe.capabilities
     try:
-        table = ask(path)
+        built = Finding("probe", "plugin", build.plugin(emulator.path, store.cache_dir()).name, "builds")
     except WeaklinkError as failure:
-        return [Finding("probe", "plugin", None, f"{failure}; {failure.hint}", failure)]
-    return [
-        Finding("probe", name, "yes" if entry["available"] else None, str(entry["reason"]))
+        built = Finding("probe", "plugin", None, f"{failure}; {failure.hint}", failure)
+    table = capabilities.of_qemu(emulator.path, emulator.version)
+    return [built] + [
+        Finding("probe", name, str(entry.get("value", "yes")) if entry["available"] else None, entry["reason"])
         for name, entry in table.items()
     ]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SEEDS_MOST: Final = 10_000
 _EPOCH: Final = datetime(2026, 1, 1)  # without a time zone: it is the guest's own clock
-_SEEDS: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
+_SEEDS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 
 @dataclass(frozen=True)

@@ -94,9 +94,8 @@ class ExecRecorder:
         """Boot the run that was prepared last, decode what the probe wrote, put the recording at ``directory``."""
         import pyarrow.compute as pc
 
-        from probes import exec as probe
-        from probes import recording
-        from probes.exec import decode
+        from probes import maps, recording
+        from probes.exec import build, decode
 
         prepared = self._prepared
         assert prepared is not None, "prepare comes first"
@@ -104,7 +103,7 @@ class ExecRecorder:
         raw.mkdir()
 
         def command(socket: Path) -> Command:
-            plugin = probe.plugin_argument(self._plugin, prepared.config, raw, self._mode)
+            plugin = build.argument(self._plugin, prepared.config, raw, self._mode)
             return self._command(run, bootable, socket, plugin)
 
         self._step("booting")
@@ -115,27 +114,38 @@ class ExecRecorder:
             raise outcome.failure
         self._step("decoding")
         said = outcome.conversation
-        tables = decode.decode(raw, prepared.hooks, list(said.phases.values()))
+        phases = [decode.Phase(**vars(phase)) for phase in said.phases.values()]
+        layers = maps.load(bootable.kind).layers
+        tables = decode.decode(raw, prepared.hooks, phases, lambda names: layers(names).tolist())
         manifest = self._manifest(run)
         manifest["guest_reports"] = said.guest
-        manifest["probe"] |= {"capabilities": tables.capabilities, "lost_events": tables.lost}
+        manifest["probe"] |= {"capabilities": tables.capabilities, "lost_events": tables.lost_events}
+        manifest["probe"] |= {"trouble": tables.trouble, "hooks_fired": tables.hooks_fired}
         manifest["cost"] = {"wall_s": outcome.wall_s, "cpu_s": outcome.cpu_s, "boot_s": outcome.boot_s}
         manifest["console"] = {"malformed": said.malformed, "dropped_bytes": outcome.console_dropped}
         self._step("writing")
         columns = {"ledger": tables.ledger, "phases": tables.phases, "events": tables.events}
         recording.write(directory, manifest, columns, outcome.console)
         instructions = int(pc.sum(tables.phases["instructions"]).as_py() or 0)
-        return Result(instructions, outcome.boot_s, outcome.wall_s, tuple(_warnings(said.malformed, tables.lost)))
+        return Result(
+            instructions, outcome.boot_s, outcome.wall_s, tuple(_warnings(said.malformed, tables.lost_events))
+        )
 
     def _configure(self, bootable: Bootable, work: Path) -> tuple[Hooks, Path]:
         """The probe's configuration for a kernel, as a file in ``work``; disassembled once per kernel."""
+        from probes import maps
         from probes.exec import configure
 
         config = work / "probe.conf"
         digest = bootable.kernel.sha256
         if digest not in self._hooks:
             self._step("looking for the kernel's hooks")
-            hooks = configure.write(config, bootable.kernel, self._build.elf, self._build.functions)
+            words = maps.operations()
+            hooks = configure.write(
+                config, kind=bootable.kind, kernel_elf=bootable.kernel.elf, kernel_symbols=bootable.kernel.symbols,
+                app_elf=self._build.elf, app_functions=self._build.functions, operations=words.of_function(),
+                syscalls=words.syscalls,
+            )  # fmt: skip
             self._hooks[digest] = hooks, config.read_bytes()
         else:
             config.write_bytes(self._hooks[digest][1])
@@ -150,6 +160,7 @@ class ExecRecorder:
     def _manifest(self, run: Run) -> dict[str, Any]:
         """All that is known before the run; ``record`` adds what the run showed."""
         from images.store import sha256_file
+        from probes import maps
         from probes.events import SCHEMA_VERSION
 
         prepared = self._prepared
@@ -157,7 +168,7 @@ class ExecRecorder:
         bootable, kernel, spec = prepared.bootable, prepared.bootable.kernel, run.guest
         phases = [
             {"number": phase.number, "name": phase.name, "question": phase.question, "op": phase.op, "ops": phase.ops,
-             "calls": dict(phase.calls), "varies": list(phase.varies)}
+             "calls": dict(phase.calls), "varies": sorted(phase.varies)}
             for phase in self._app.phases
         ]  # fmt: skip
         return {
@@ -181,7 +192,8 @@ class ExecRecorder:
             },
             "probe": {
                 "mode": self._mode, "capabilities": {}, "not_hooked": list(prepared.hooks.not_hooked),
-                "lost_events": 0, "map_sha256": prepared.hooks.map_sha256, "plugin_sha256": sha256_file(self._plugin),
+                "lost_events": 0, "map_sha256": maps.load(bootable.kind).sha256,
+                "plugin_sha256": sha256_file(self._plugin),
             },
         }  # fmt: skip
 

@@ -92,10 +92,11 @@ class PhaseLine:
     reason: str
 
 
-_COUNT: Final = r"\d{1,18}"
+_COUNT: Final = r"[0-9]{1,18}"
 _GUEST: Final = re.compile(r"guest ([a-z][a-z0-9_.-]{0,31})(?: (.{0,2048}))?")
 _PHASE: Final = re.compile(
-    rf"phase (\d{{1,3}}) ([a-z0-9][a-z0-9_.-]{{0,63}}) (ok|unsupported|failed) ({_COUNT}) ({_COUNT})(?: (.{{0,500}}))?"
+    r"phase ([0-9]{1,3}) ([a-z0-9][a-z0-9_.-]{0,63}) (ok|unsupported|failed)"
+    rf" ({_COUNT}) ({_COUNT})(?: (.{{0,500}}))?"
 )
 _ERROR: Final = re.compile(r"error (.{1,1000})")
 _GUEST_KEYS: Final = 64

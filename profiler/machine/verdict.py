@@ -72,10 +72,13 @@ def judge(evidence: Evidence) -> WeaklinkError | None:
             f"{evidence.limit}, {where}{tail}", hint="give it longer with --limit SECONDS, or look at the console"
         )
     where = "before the app was done" if said.ready else "before the app was ready"
-    return GuestExit(
-        f"QEMU ended with {evidence.exit_code} {where}{_said(evidence.stderr)}{tail}",
-        hint="look at the console",
-    )
+    code = evidence.exit_code
+    if code is not None and code < 0:
+        return GuestExit(
+            f"QEMU crashed (signal {-code}) {where}{_said(evidence.stderr)}{tail}",
+            hint="that is a fault of QEMU or of the probe: report it with `weaklink doctor` and the console",
+        )
+    return GuestExit(f"QEMU ended with {code} {where}{_said(evidence.stderr)}{tail}", hint="look at the console")
 
 
 def _panic(evidence: Evidence) -> GuestPanic | None:
