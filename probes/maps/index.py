@@ -76,4 +76,6 @@ def unpack(data: bytes) -> tuple[dict[str, list[str]], list[str]]:
         if not tab or not path or path in files:
             raise ValueError(f"the index of sources has a bad line: {line[:80]!r}")
         files[path] = symbols.split()
+    if not files:
+        raise ValueError("the index of sources is empty")
     return files, origins
