@@ -82,6 +82,10 @@ class SymbolTable:
         inside = (at >= 0) & (wanted < self._end[at])
         return np.where(inside, self._owner[at], np.int32(-1)).astype(np.int32)
 
+    def pieces(self) -> tuple[Addresses, Addresses, Indices]:
+        """Give all code as disjoint pieces in order: start, end (one past it), and the index of its symbol."""
+        return self._start, self._end, self._owner
+
     def find(self, name: str) -> tuple[int, ...]:
         """Give the indices of all symbols with this name or alias; static functions may share one."""
         return tuple(self._by_name.get(name, ()))

@@ -1,0 +1,66 @@
+"""What the exec probe can see on a given QEMU, and why it cannot see the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+NO_CLOCK: Final = "this QEMU does not export qemu_clock_get_ns and current_cpu, so idle time cannot be read"
+
+
+@dataclass(frozen=True)
+class Capability:
+    """One thing to be seen: by which kinds of hook, whether it needs QEMU's clock, or why it cannot be had at all."""
+
+    hooks: tuple[str, ...] = ()
+    needs_clock: bool = False
+    never: str = ""
+
+
+TABLE: Final = {
+    "instructions per function": Capability(),
+    "exact counts": Capability(),
+    "operations": Capability(hooks=("op",)),
+    "system calls": Capability(hooks=("syscall", "handler")),
+    "context switches": Capability(hooks=("switch-out", "switch-in")),
+    "thread identity": Capability(hooks=("switch-out", "switch-in")),
+    "wake-ups": Capability(hooks=("wake",)),
+    "lock slow paths": Capability(hooks=("lock",)),
+    "page faults": Capability(hooks=("fault",)),
+    "interrupts": Capability(hooks=("irq", "device")),
+    "idle time": Capability(needs_clock=True),
+    "costly instructions": Capability(never="not counted yet"),
+    "uncontended locks": Capability(never="their fast paths are inlined"),
+    "several vCPUs": Capability(never="exact mode runs one vCPU"),
+}
+
+
+def of_qemu(qemu: Path, version: tuple[int, ...]) -> dict[str, dict[str, Any]]:
+    """Give {capability: {available, reason}} for a QEMU binary, from what it exports; nothing is run."""
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import SymbolTableSection
+
+    from probes.exec.build import api_of
+
+    try:
+        with qemu.open("rb") as file:
+            section = ELFFile(file).get_section_by_name(".dynsym")
+            exported = set()
+            if isinstance(section, SymbolTableSection):
+                exported = {symbol.name for symbol in section.iter_symbols() if symbol["st_shndx"] != "SHN_UNDEF"}
+    except (OSError, ELFError):
+        exported = set()
+    plugins = "qemu_plugin_register_vcpu_tb_trans_cb" in exported
+    able = {}
+    for name, capability in TABLE.items():
+        reason = capability.never
+        if not plugins:
+            reason = "this QEMU was built without TCG plugins"
+        elif not reason and capability.needs_clock and not {"qemu_clock_get_ns", "current_cpu"} <= exported:
+            reason = NO_CLOCK
+        able[name] = {"available": not reason, "reason": reason}
+    able["plugin API"] = {"available": plugins, "reason": "" if plugins else "built without TCG plugins",
+                          "value": api_of(version) if plugins else None}  # fmt: skip
+    return able

@@ -1,0 +1,208 @@
+"""Turn what the probe wrote into the tables of ``probes/events.py``.  Columnar throughout: no loop over events or cells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from probes.events import EVENT_KINDS, EVENTS, LEDGER, PHASES, ROLES
+from probes.exec.configure import Hooks
+from profiler.errors import ProbeLoss
+
+# struct cell with its row's key (plugin/ledger.c), struct event (plugin/events.h).
+_CELL: Final = np.dtype([
+    ("phase", "<u2"), ("role", "<u2"), ("operation", "<u2"), ("_", "<u2"), ("function", "<i4"), ("__", "<i4"),
+    ("raw", "<u8"), ("calls", "<u8"), ("rep_iterations", "<u8"), ("rep_bytes", "<u8"), ("idle_ns", "<u8"),
+])  # fmt: skip
+_EVENT: Final = np.dtype([("time", "<u8"), ("thread", "<u4"), ("kind", "<u2"), ("name", "<u2"), ("value", "<i8")])
+_DEFERRED: Final = 0x8000  # OP_DEFERRED, plugin/threads.h
+# SEEN_*, plugin/probe.c: function -1 - n.
+_PSEUDO: Final = (("[unknown]", "kernel"), ("[vdso]", "vdso"), ("[idle]", "kernel"), ("[device-wait]", "kernel"))
+_NOT_ZERO: Final = ("rows", "functions", "frames", "phases")
+
+Layers = Callable[[Sequence[str]], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What the app said of one of its phases on the console; ``tsc`` is its own RDTSC delta."""
+
+    number: int
+    name: str
+    status: str
+    ops: int
+    tsc: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A run, decoded; ``capabilities`` says what could be seen, ``trouble`` what the probe found odd."""
+
+    ledger: pa.Table
+    phases: pa.Table
+    events: pa.Table
+    capabilities: dict[str, dict[str, Any]]
+    lost_events: int
+    trouble: dict[str, int]
+    hooks_fired: dict[str, int]
+
+
+def decode(out: Path, hooks: Hooks, phases: Sequence[Phase], kernel_layers: Layers) -> Tables:
+    """Read the probe's files in ``out``.  ``kernel_layers`` gives the layers of kernel functions.
+
+    Raises ``ProbeLoss`` if a file is missing, cut short or inconsistent, or if the app never disarmed the probe.
+    """
+    summary = _summary(out)
+    return Tables(
+        ledger=_ledger(out, hooks, kernel_layers, idle=summary["clock"]),
+        phases=_phases(summary, phases),
+        events=_events(out, hooks),
+        capabilities=_capabilities(summary, hooks),
+        lost_events=int(summary["lost_events"]),
+        trouble={name: int(count) for name, count in summary["trouble"].items()},
+        hooks_fired=_fired(hooks, summary["fired"]),
+    )
+
+
+def _summary(out: Path) -> dict[str, Any]:
+    hint = "run it again; if it comes back, keep the run's directory and report it"
+    try:
+        summary: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="ascii"))
+    except (OSError, ValueError) as error:
+        raise ProbeLoss(f"the probe left no summary: {error}", hint=hint) from error
+    if not summary["complete"]:
+        raise ProbeLoss("the app never executed the disarm marker", hint="the console says how far it came")
+    if not summary["ledger_written"]:
+        raise ProbeLoss("the probe could not write its ledger", hint="is the disk full?")
+    full = [name for name in _NOT_ZERO if summary["trouble"][name]]
+    if full:
+        raise ProbeLoss(f"the probe ran out of {', '.join(full)}", hint=hint)
+    return summary
+
+
+def _records(path: Path, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    if not path.exists() or path.stat().st_size % dtype.itemsize:
+        raise ProbeLoss(f"{path.name} is missing or cut short", hint="is the disk full?")
+    return np.fromfile(path, dtype=dtype)
+
+
+def _operation_names(hooks: Hooks, used: np.ndarray[Any, Any]) -> dict[int, str]:
+    names = {}
+    for code in np.unique(used).tolist():
+        number = code & ~_DEFERRED
+        if number >= len(hooks.names):
+            raise ProbeLoss(f"the probe wrote an unknown name, {number}", hint="rebuild the probe")
+        names[code] = f"deferred:{hooks.names[number]}" if code & _DEFERRED else hooks.names[number]
+    return names
+
+
+def _ledger(out: Path, hooks: Hooks, kernel_layers: Layers, *, idle: bool) -> pa.Table:
+    raw = _records(out / "ledger.bin", _CELL)
+    functions = [*_PSEUDO[::-1], *hooks.functions]  # so that index = number + len(_PSEUDO)
+    numbers = raw["function"].astype(np.int64) + len(_PSEUDO)
+    if len(raw) and (numbers.min() < 0 or numbers.max() >= len(functions) or raw["role"].max() >= len(ROLES)):
+        raise ProbeLoss("ledger.bin names what is not there", hint="rebuild the probe")
+    used, inverse = np.unique(numbers, return_inverse=True)
+    names = [functions[number][0] for number in used.tolist()]
+    classes = [functions[number][1] for number in used.tolist()]
+    layers = _layers(names, classes, kernel_layers)
+    columns = {name: raw[name].astype(np.int64) for name in ("raw", "calls", "rep_iterations", "rep_bytes", "idle_ns")}
+    frame = pd.DataFrame({
+        "phase": raw["phase"].astype(np.int16),
+        "role": np.asarray(ROLES, dtype=object)[raw["role"]],
+        "operation": pd.Series(raw["operation"]).map(_operation_names(hooks, raw["operation"])),
+        "layer": np.asarray(layers, dtype=object)[inverse],
+        "function": np.asarray(names, dtype=object)[inverse],
+        "space": np.asarray(["kernel" if c == "kernel" else "user" for c in classes], dtype=object)[inverse],
+        **columns,
+    })  # fmt: skip
+    # Pieces of one function, and functions of one name and layer, are one cell.
+    keys = [field.name for field in LEDGER if pa.types.is_string(field.type) or field.name == "phase"]
+    frame = frame.groupby(keys, as_index=False, sort=True)[list(columns)].sum()
+    frame["instructions"] = frame["raw"] - frame["rep_iterations"]
+    if not idle:
+        frame["idle_ns"] = pd.array([pd.NA] * len(frame), dtype="Int64")
+    return pa.Table.from_pandas(frame[LEDGER.names], schema=LEDGER, preserve_index=False)
+
+
+def _layers(names: list[str], classes: list[str], kernel_layers: Layers) -> list[str]:
+    fixed = {"app": "user", "libc": "libc", "vdso": "time"}
+    pseudo = {"[unknown]": "unattributed", "[idle]": "idle", "[device-wait]": "device-wait"}
+    of_kernel = [name for name, where in zip(names, classes, strict=True) if where == "kernel" and name not in pseudo]
+    kernel = dict(zip(of_kernel, kernel_layers(of_kernel), strict=True))
+    return [
+        fixed.get(where) or pseudo.get(name) or kernel[name] for name, where in zip(names, classes, strict=True)
+    ]  # fmt: skip
+
+
+def _phases(summary: dict[str, Any], phases: Sequence[Phase]) -> pa.Table:
+    points = np.array(summary["points"], dtype=np.int64).reshape(-1, 4)
+    if len(points) % 2 or bool((points[::2, 0] != points[1::2, 0]).any()):
+        raise ProbeLoss("a phase was opened and not closed", hint="the app's markers do not pair")
+    windows = pd.DataFrame(points[1::2, 1:] - points[::2, 1:], columns=["raw", "rep_iterations", "idle_ns"])
+    windows.index = pd.Index(points[::2, 0], name="number")
+    if windows.index.has_duplicates:
+        raise ProbeLoss("a phase was opened twice", hint="the app's markers do not pair")
+    said = pd.DataFrame([vars(phase) for phase in phases], columns=[field for field in Phase.__dataclass_fields__])
+    both = said.set_index("number").join(windows, how="outer")
+    unseen = both[both["raw"].isna() & (both["status"] == "ok")]
+    unsaid = both[both["name"].isna()]
+    if len(unseen) or len(unsaid):
+        odd = ", ".join(str(number) for number in [*unseen.index, *unsaid.index])
+        raise ProbeLoss(f"the app and the probe disagree on phase {odd}", hint="the app's markers do not pair")
+    both["instructions"] = both["raw"] - both["rep_iterations"]
+    if not summary["clock"]:
+        both["idle_ns"] = pd.NA
+    numbers = ["ops", "tsc", "instructions", "rep_iterations", "idle_ns"]
+    both[numbers] = both[numbers].astype("Int64")
+    return pa.Table.from_pandas(both.reset_index()[PHASES.names], schema=PHASES, preserve_index=False)
+
+
+def _events(out: Path, hooks: Hooks) -> pa.Table:
+    raw = _records(out / "events.bin", _EVENT)
+    if len(raw) and raw["kind"].max() >= len(EVENT_KINDS):
+        raise ProbeLoss("events.bin has an unknown kind of event", hint="rebuild the probe")
+    codes, inverse = np.unique(raw["name"], return_inverse=True)
+    names = _operation_names(hooks, codes)
+    arrays = [
+        pa.array(raw["time"].astype(np.int64)),
+        pa.array(raw["thread"].astype(np.int32)),
+        pa.DictionaryArray.from_arrays(pa.array(raw["kind"].astype(np.int8)), pa.array(list(EVENT_KINDS))),
+        pa.DictionaryArray.from_arrays(
+            pa.array(inverse.astype(np.int16)), pa.array([names[code] for code in codes.tolist()], type=pa.string())
+        ),
+        pa.array(raw["value"]),
+    ]
+    return pa.Table.from_arrays(arrays, schema=EVENTS)
+
+
+def _fired(hooks: Hooks, counts: Sequence[int]) -> dict[str, int]:
+    totals = pd.Series(counts, dtype=np.int64).groupby(pd.Series(hooks.kinds, dtype=object)).sum()
+    return {str(kind): int(total) for kind, total in totals.items()}
+
+
+def _capabilities(summary: dict[str, Any], hooks: Hooks) -> dict[str, dict[str, Any]]:
+    """Say for this run what could be seen; see ``probes.exec.capabilities`` for a QEMU without a run."""
+    from probes.exec.capabilities import NO_CLOCK, TABLE
+
+    able = {name: {"available": True, "reason": ""} for name in TABLE}
+    missing = {entry["what"].split()[0]: entry["reason"] for entry in hooks.not_hooked}
+    for name, capability in TABLE.items():
+        lacking = next((missing[hook] for hook in capability.hooks if hook in missing), "")
+        if capability.never:
+            able[name] = {"available": False, "reason": capability.never}
+        elif lacking and not any(kind in capability.hooks for kind in hooks.kinds):
+            able[name] = {"available": False, "reason": lacking}
+        elif capability.needs_clock and not summary["clock"]:
+            able[name] = {"available": False, "reason": NO_CLOCK}
+    if not summary["exact"]:
+        able["exact counts"] = {"available": False, "reason": "mode block takes each block to execute whole"}
+    return able

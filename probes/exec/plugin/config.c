@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "config.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool complain(const char *path, size_t line, const char *what)
+{
+    fprintf(stderr, "weaklink-exec: %s:%zu: %s\n", path, line, what);
+    return false;
+}
+
+bool config_read(struct config *c, const char *path)
+{
+    static const char *const kinds[HOOK_KINDS] = {"op", "syscall", "handler", "fault", "trap", "irq", "device",
+                                                  "timer", "lock", "switch-out", "switch-in", "wake", "new"};
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return complain(path, 0, "cannot be opened");
+    char text[256];
+    size_t line = 1, n_functions = 0, n_hooks = 0;
+    if (!fgets(text, sizeof text, f) || sscanf(text, "weaklink-exec 1 %zu %zu", &n_functions, &n_hooks) != 2 ||
+        n_functions > 4000000 || n_hooks > 4000000) {
+        fclose(f);
+        return complain(path, 1, "not a configuration of this version");
+    }
+    c->functions = calloc(n_functions + 1, sizeof *c->functions);
+    c->hooks = calloc(n_hooks + 1, sizeof *c->hooks);
+    const char *wrong = NULL;
+    while (!wrong && fgets(text, sizeof text, f)) {
+        line++;
+        char class, kind[16];
+        uint64_t a, b;
+        int64_t disp;
+        unsigned name;
+        if (sscanf(text, "f %" SCNx64 " %" SCNx64 " %c", &a, &b, &class) == 3 && c->n_functions < n_functions) {
+            struct function *fn = &c->functions[c->n_functions++];
+            bool part = class >= 'A' && class <= 'Z';
+            class |= 0x20;
+            *fn = (struct function){a, b, class == 'k' ? CLASS_KERNEL : class == 'a' ? CLASS_APP : CLASS_LIBC, part};
+            if (c->n_functions > 1 && fn[-1].start + fn[-1].size > a)
+                wrong = "functions overlap or are not sorted";
+        } else if (sscanf(text, "h %15s %" SCNx64 " %u %" SCNd64, kind, &a, &name, &disp) == 4 &&
+                   c->n_hooks < n_hooks && name < 0x8000) {
+            struct hook *h = &c->hooks[c->n_hooks++];
+            unsigned k = 0;
+            while (k < HOOK_KINDS && strcmp(kind, kinds[k]))
+                k++;
+            *h = (struct hook){.addr = a, .kind = (uint8_t)k, .name = (uint16_t)name, .disp = disp};
+            if (k == HOOK_KINDS)
+                wrong = "unknown kind of hook";
+            else if (c->n_hooks > 1 && h[-1].addr >= a)
+                wrong = "hooks are not sorted, or two stand at one address";
+        } else {
+            wrong = "not understood";
+        }
+    }
+    fclose(f);
+    if (!wrong && (c->n_functions != n_functions || c->n_hooks != n_hooks))
+        wrong = "fewer lines than announced";
+    return wrong ? complain(path, line, wrong) : true;
+}
+
+int config_function(const struct config *c, uint64_t addr)
+{
+    size_t lo = 0, hi = c->n_functions;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (c->functions[mid].start <= addr)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo && addr - c->functions[lo - 1].start < c->functions[lo - 1].size ? (int)(lo - 1) : -1;
+}
+
+struct hook *config_hook(const struct config *c, uint64_t addr)
+{
+    size_t lo = 0, hi = c->n_hooks;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (c->hooks[mid].addr < addr)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < c->n_hooks && c->hooks[lo].addr == addr ? &c->hooks[lo] : NULL;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What probes/exec/configure.py tells the probe: the functions of kernel and app, and where to look. */
+#ifndef WL_CONFIG_H
+#define WL_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum function_class { CLASS_KERNEL, CLASS_APP, CLASS_LIBC };
+
+struct function {
+    uint64_t start, size;
+    uint8_t class;
+    bool part; /* what follows a symbol inside a function: no entry at its start */
+};
+
+enum hook_kind {
+    /* at the first instruction of something */
+    HOOK_OP,       /* exported libc function: an operation, if the app calls it */
+    HOOK_SYSCALL,  /* the kernel's system call entry */
+    HOOK_HANDLER,  /* one system call's handler */
+    HOOK_FAULT,    /* entry of an exception that restarts its instruction */
+    HOOK_TRAP,     /* entry of an exception that does not */
+    HOOK_IRQ,      /* entry of an interrupt */
+    HOOK_DEVICE,   /* the same, of a device */
+    HOOK_TIMER,    /* a timer interrupt's handler */
+    HOOK_LOCK,     /* slow path of a lock */
+    /* at a memory access; the thread is the address accessed less `disp` */
+    HOOK_SWITCH_OUT,
+    HOOK_SWITCH_IN,
+    HOOK_WAKE,
+    HOOK_NEW,
+    HOOK_KINDS
+};
+
+struct hook {
+    uint64_t addr;
+    uint8_t kind;
+    uint16_t name; /* operation or event name, an index into configure.py's list of names */
+    int64_t disp;
+    uint64_t fired;
+};
+
+struct config {
+    struct function *functions; /* sorted by start, not overlapping */
+    size_t n_functions;
+    struct hook *hooks; /* sorted by addr, one per addr */
+    size_t n_hooks;
+};
+
+/* Reads the configuration; on failure prints why on stderr and returns false. */
+bool config_read(struct config *c, const char *path);
+/* The index of the function at addr, or -1.  A function ends where its size ends. */
+int config_function(const struct config *c, uint64_t addr);
+struct hook *config_hook(const struct config *c, uint64_t addr);
+
+#endif

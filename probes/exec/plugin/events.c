@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "events.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#define BUFFERED 32768u
+
+static struct event buffer[BUFFERED];
+static uint32_t used;
+static uint64_t lost;
+static int fd = -1;
+
+static void flush(void)
+{
+    const char *p = (const char *)buffer;
+    size_t left = used * sizeof buffer[0];
+    while (left && fd >= 0) {
+        ssize_t n = write(fd, p, left);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        p += n;
+        left -= (size_t)n;
+    }
+    lost += (left + sizeof buffer[0] - 1) / sizeof buffer[0];
+    used = 0;
+}
+
+bool events_open(const char *path)
+{
+    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    return fd >= 0;
+}
+
+void events_put(uint64_t time, uint32_t thread, enum event_kind kind, uint16_t name, int64_t value)
+{
+    buffer[used++] = (struct event){time, thread, (uint16_t)kind, name, value};
+    if (used == BUFFERED)
+        flush();
+}
+
+uint64_t events_close(void)
+{
+    flush();
+    if (fd >= 0 && close(fd) != 0)
+        lost++;
+    fd = -1;
+    return lost;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The little that must be known of an x86-64 instruction, from its bytes (Intel SDM vol. 2, 2.1 and appendix A). */
+#ifndef WL_INSN_H
+#define WL_INSN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum insn_kind { INSN_OTHER, INSN_REP, INSN_IRET, INSN_SYSRET, INSN_HLT, INSN_MARKER };
+
+struct insn_info {
+    uint8_t kind;
+    uint8_t rep_size; /* bytes per iteration of a REP instruction */
+    uint8_t marker;   /* NN of nopl 0x5eed00NN(%rax) */
+};
+
+static inline struct insn_info insn_decode(const uint8_t *b, size_t n)
+{
+    struct insn_info r = {INSN_OTHER, 0, 0};
+    bool rep = false, o16 = false, rexw = false;
+    size_t i = 0;
+    if (n == 7 && b[0] == 0x0f && b[1] == 0x1f && b[2] == 0x80 && b[4] == 0x00 && b[5] == 0xed && b[6] == 0x5e) {
+        r.kind = INSN_MARKER;
+        r.marker = b[3];
+        return r;
+    }
+    for (; i < n; i++) {
+        if (b[i] == 0xf2 || b[i] == 0xf3)
+            rep = true;
+        else if (b[i] == 0x66)
+            o16 = true;
+        else if (b[i] != 0x67 && b[i] != 0xf0 && (b[i] & 0xe7) != 0x26 && (b[i] & 0xfe) != 0x64)
+            break;
+    }
+    if (i < n && (b[i] & 0xf0) == 0x40)
+        rexw = b[i++] & 8;
+    if (i >= n)
+        return r;
+    uint8_t op = b[i], next = i + 1 < n ? b[i + 1] : 0;
+    switch (op) {
+    case 0x6c ... 0x6f:
+    case 0xa4 ... 0xa7:
+    case 0xaa ... 0xaf:
+        if (rep) {
+            r.kind = INSN_REP;
+            r.rep_size = !(op & 1) ? 1 : rexw ? 8 : o16 ? 2 : 4;
+        }
+        break;
+    case 0xcf:
+        r.kind = INSN_IRET;
+        break;
+    case 0xf4:
+        r.kind = INSN_HLT;
+        break;
+    case 0x0f:
+        if (next == 0x07)
+            r.kind = INSN_SYSRET;
+        break;
+    }
+    return r;
+}
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The ledger: rows by (phase, role, operation), in each row a cell per function.
+ *
+ * Functions get a small "seen" number when their code is first translated, so a row is short; rows are reserved whole
+ * but only the touched pages of them exist.
+ */
+#ifndef WL_LEDGER_H
+#define WL_LEDGER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define LEDGER_FUNCTIONS 32768u
+#define NO_PHASE 0xffffu
+
+struct cell {
+    uint64_t raw;            /* instructions, each iteration of a REP instruction counted */
+    uint64_t calls;          /* entries at the function's first instruction */
+    uint64_t rep_iterations; /* those of raw that were further iterations of a REP instruction */
+    uint64_t rep_bytes;
+    uint64_t idle; /* virtual ns */
+};
+
+/* The cells of one row; allocated on first use, never freed.  NULL when memory is out. */
+struct cell *ledger_row(uint16_t phase, uint8_t role, uint16_t operation);
+/* Moves everything in `from` to `to`. */
+void ledger_move(struct cell *from, struct cell *to, uint32_t n_functions);
+/* Writes every non-empty cell of a phase: u16 phase, role, operation, 0; u32 function, 0; five u64.  False on error. */
+bool ledger_write(FILE *f, uint32_t n_functions, const int32_t *function_of);
+
+#endif

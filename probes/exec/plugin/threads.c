@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "threads.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Open addressing from task address to thread; threads are never freed, so that an index stays one thread. */
+static struct {
+    uint64_t task;
+    struct thread *thread;
+} *slots;
+static uint32_t n_slots, n_used;
+
+static struct thread **threads;
+static uint32_t n_threads, capacity;
+
+static uint32_t slot_of(uint64_t task)
+{
+    uint32_t i = (uint32_t)((task * 0x9e3779b97f4a7c15u) >> 32) & (n_slots - 1);
+    while (slots[i].task && slots[i].task != task)
+        i = (i + 1) & (n_slots - 1);
+    return i;
+}
+
+static void grow(void)
+{
+    uint32_t old_n = n_slots;
+    void *old = slots;
+    struct {
+        uint64_t task;
+        struct thread *thread;
+    } *o = old;
+    n_slots = n_slots ? n_slots * 2 : 1024;
+    slots = calloc(n_slots, sizeof *slots);
+    if (!slots)
+        abort();
+    for (uint32_t i = 0; i < old_n; i++) {
+        if (o[i].task) {
+            uint32_t s = slot_of(o[i].task);
+            slots[s].task = o[i].task;
+            slots[s].thread = o[i].thread;
+        }
+    }
+    free(old);
+}
+
+void threads_name(struct thread *t, uint64_t task)
+{
+    if (2 * n_used >= n_slots)
+        grow();
+    uint32_t s = slot_of(task);
+    n_used += slots[s].task == 0;
+    slots[s].task = task;
+    slots[s].thread = t;
+    t->task = task;
+}
+
+struct thread *threads_new(uint64_t task, uint8_t role)
+{
+    if (n_threads == capacity) {
+        capacity = capacity ? capacity * 2 : 256;
+        threads = realloc(threads, capacity * sizeof(struct thread *));
+        if (!threads)
+            abort();
+    }
+    struct thread *t = calloc(1, sizeof *t);
+    if (!t)
+        abort();
+    t->index = n_threads;
+    t->role = role;
+    threads[n_threads++] = t;
+    if (task)
+        threads_name(t, task);
+    return t;
+}
+
+struct thread *threads_find(uint64_t task)
+{
+    if (n_slots) {
+        uint32_t s = slot_of(task);
+        if (slots[s].task && slots[s].thread)
+            return slots[s].thread;
+    }
+    return threads_new(task, ROLE_KERNEL);
+}
+
+void threads_forget(uint64_t task)
+{
+    if (n_slots) {
+        uint32_t s = slot_of(task);
+        if (slots[s].task)
+            slots[s].thread = NULL;
+    }
+}
+
+uint32_t threads_count(void)
+{
+    return n_threads;
+}
+
+const struct thread *threads_at(uint32_t index)
+{
+    return threads[index];
+}

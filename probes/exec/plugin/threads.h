@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Threads as the guest's kernel knows them: what each is in the middle of. */
+#ifndef WL_THREADS_H
+#define WL_THREADS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cell;
+
+/* Names 0-5 are the same in probes/exec/configure.py. */
+enum { NAME_NONE, OP_USER, OP_INTERRUPT, OP_BACKGROUND, OP_PENDING, OP_SYSCALL };
+#define OP_DEFERRED 0x8000u /* | the operation that woke it */
+
+/* The order is that of ROLES in probes/events.py. */
+enum role { ROLE_MAIN, ROLE_APP, ROLE_KERNEL, ROLE_IDLE };
+
+enum frame_kind { FRAME_IRQ, FRAME_EXCEPTION };
+
+/* An instruction that may have been counted though it faulted: it was if it is executed again. */
+struct retry {
+    uint64_t pc;
+    struct cell *cell;
+};
+
+struct frame {
+    uint8_t kind;
+    bool from_user;
+    uint16_t name;
+    uint64_t rep_pc; /* the REP instruction that it cut short, to be taken up again */
+    struct retry retry;
+};
+
+#define FRAMES 8
+struct thread {
+    uint64_t task; /* address of the kernel's object; 0 while not known */
+    uint32_t index;
+    uint8_t role;
+    bool user;   /* has run user code: outside system calls and frames it is in user mode */
+    bool in_app; /* its last user code was the app's own, not libc's */
+    bool in_syscall;
+    uint8_t n_frames;
+    uint16_t op;         /* operation entered from the app, or 0 */
+    uint16_t syscall_op; /* operation of a system call outside any, or 0 */
+    uint16_t syscall;    /* its name, for the event at its exit */
+    uint16_t waker;      /* operation whose wake-up started it */
+    struct frame frames[FRAMES];
+};
+
+struct thread *threads_new(uint64_t task, uint8_t role);
+/* The thread of a task, made if it is new (role kernel until seen in user mode).  Never NULL. */
+struct thread *threads_find(uint64_t task);
+/* Forgets which thread a task address stands for. */
+void threads_forget(uint64_t task);
+void threads_name(struct thread *t, uint64_t task);
+uint32_t threads_count(void);
+const struct thread *threads_at(uint32_t index);
+
+/* What the thread is doing, as an operation. */
+static inline uint16_t thread_operation(const struct thread *t)
+{
+    for (int i = t->n_frames - 1; i >= 0; i--) {
+        if (t->frames[i].kind == FRAME_IRQ)
+            return OP_INTERRUPT;
+        if (t->frames[i].from_user)
+            return t->frames[i].name;
+    }
+    if (t->op)
+        return t->op;
+    if (t->in_syscall)
+        return t->syscall_op ? t->syscall_op : OP_PENDING;
+    if (t->user)
+        return OP_USER;
+    return t->waker && t->role != ROLE_IDLE ? t->waker | OP_DEFERRED : OP_BACKGROUND;
+}
+
+#endif
