@@ -273,10 +273,10 @@ static int tour_file_write_finish(long ops)
 
 const struct tour_phase tour_file_write = {
 	14, "file-write", "write of 16 KiB", "What does it cost to write a new file from its beginning to its end?",
-	101, 11, tour_file_write_setup, tour_file_write_run, tour_file_write_finish,
+	211, 11, tour_file_write_setup, tour_file_write_run, tour_file_write_finish,
 };
 
 const struct tour_phase tour_file_read = {
 	15, "file-read", "read of 16 KiB", "What does it cost to read a cached file from its beginning to its end?",
-	199, 11, tour_file_read_setup, tour_file_read_run, tour_file_read_finish,
+	401, 11, tour_file_read_setup, tour_file_read_run, tour_file_read_finish,
 };

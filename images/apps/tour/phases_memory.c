@@ -183,7 +183,7 @@ static int tour_page_touch_finish(long ops)
 
 const struct tour_phase tour_page_touch = {
 	10, "page-touch", "page of 4 KiB", "What does the first touch of fresh memory cost?",
-	503, 31, tour_page_touch_setup, tour_page_touch_run, tour_page_touch_finish,
+	1009, 31, tour_page_touch_setup, tour_page_touch_run, tour_page_touch_finish,
 };
 
 /* ---- map-unmap */

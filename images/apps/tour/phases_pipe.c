@@ -128,5 +128,5 @@ static int tour_pipe_throughput_run(long ops)
 
 const struct tour_phase tour_pipe_throughput = {
 	7, "pipe-throughput", "write of 64 KiB", "What does it cost to move bulk data to another thread through a pipe?",
-	31, 3, tour_pipe_throughput_setup, tour_pipe_throughput_run, tour_pipe_finish,
+	97, 3, tour_pipe_throughput_setup, tour_pipe_throughput_run, tour_pipe_finish,
 };

@@ -50,7 +50,7 @@ static int tour_thread_create_run(long ops)
 
 const struct tour_phase tour_thread_create = {
 	21, "thread-create", "thread", "What does a thread cost from its creation to its end?",
-	67, 11, tour_lives_setup, tour_thread_create_run, tour_lives_finish,
+	101, 11, tour_lives_setup, tour_thread_create_run, tour_lives_finish,
 };
 
 /* ---- fork-wait */

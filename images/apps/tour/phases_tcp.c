@@ -155,5 +155,5 @@ static int tour_tcp_stream_run(long ops)
 
 const struct tour_phase tour_tcp_stream = {
 	18, "tcp-stream", "send of 16 KiB", "What does it cost to move bulk data one way over loopback TCP?",
-	101, 11, tour_tcp_stream_setup, tour_tcp_stream_run, tour_tcp_finish,
+	211, 11, tour_tcp_stream_setup, tour_tcp_stream_run, tour_tcp_finish,
 };
