@@ -154,7 +154,8 @@ class ExecRecorder:
     def _command(self, run: Run, bootable: Bootable, socket: Path, plugin: str | None) -> Command:
         return Command(
             qemu=self._qemu.path, machine=bootable.machine, memory_mib=bootable.memory_mib, kernel=bootable.kernel.elf,
-            initrd=bootable.initrd, append=bootable.append, clock=run.seed.clock, qmp_socket=socket, plugin=plugin,
+            initrd=bootable.initrd, append=bootable.append, clock=run.seed.clock,
+            random_seed=run.seed.number, qmp_socket=socket, plugin=plugin,
         )  # fmt: skip
 
     def _manifest(self, run: Run) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Command:
     initrd: Path | None
     append: str
     clock: datetime
+    random_seed: int
     qmp_socket: Path
     plugin: str | None = None
     cpu: str = CPU
@@ -36,13 +37,14 @@ class Command:
         """The arguments for QEMU, program first.
 
         One vCPU, instructions as the clock, nothing from the host that could differ between two runs: no network, no
-        disk, no display, a clock that starts at ``clock`` and runs with the guest.  The sandbox denies what a guest
-        that broke out of QEMU would want first.
+        disk, no display, a clock that starts at ``clock`` and runs with the guest, RDRAND from ``random_seed``.  The
+        sandbox denies what a guest that broke out of QEMU would want first.
         """
         argv = [str(self.qemu), "-nodefaults", "-no-user-config", "-display", "none"]
         argv += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny"]
         argv += ["-accel", "tcg", "-icount", "shift=0,sleep=off"]
         argv += ["-rtc", f"base={self.clock.isoformat(timespec='seconds')},clock=vm"]
+        argv += ["-seed", str(self.random_seed)]
         argv += ["-M", self.machine, "-cpu", self.cpu, "-smp", "1", "-m", str(self.memory_mib)]
         argv += ["-serial", "stdio", "-qmp", f"unix:{_comma(self.qmp_socket)},server=on,wait=off"]
         argv += ["-kernel", str(self.kernel)]
