@@ -53,8 +53,8 @@ def _page(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[s
     for pair in comparison.pairs:
         yield from _pair(pair)
     yield "<h2>Where the instructions are</h2>\n<p>Instructions per op: phase, operation, layer, function. A click on "
-    yield "a box enlarges it, a click on the top row goes back. Phases stand side by side only to choose from: their ops "
-    yield "are different things.</p>\n"
+    yield "a box enlarges it, a click on the top row goes back. Phases stand side by side only to choose from: their "
+    yield "ops are different things.</p>\n"
     yield f"<script>{get_plotlyjs()}</script>\n"
     yield from _icicles(comparison, recordings)
     yield "</body></html>\n"

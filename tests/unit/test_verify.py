@@ -1,0 +1,186 @@
+"""verify finds each kind of recording that does not add up, and names what is off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from analysis.calls import phase_calls
+from analysis.verify import Check, verify
+from probes import recording
+from probes.events import EVENTS, LEDGER, PHASES
+from profiler.errors import RecordingInvalid
+from tests import synthetic
+
+Rows = list[dict[str, Any]]
+
+
+def made(
+    root: Path,
+    *,
+    ledger: Callable[[Rows], object] = lambda rows: None,
+    phases: Callable[[Rows], object] = lambda rows: None,
+    events: Callable[[Rows], object] = lambda rows: None,
+    tour: list[synthetic.Phase] | None = None,
+    **changes: Any,
+) -> recording.Recording:
+    """The synthetic tour with its rows edited in place."""
+    tour = tour or synthetic.tour()
+    tables = synthetic.tables(tour, 0)
+    edited = {}
+    for name, edit, schema in (("ledger", ledger, LEDGER), ("phases", phases, PHASES), ("events", events, EVENTS)):
+        rows = tables[name].to_pylist()
+        edit(rows)
+        edited[name] = pa.Table.from_pylist(rows, schema=schema)
+    recording.write(root / "r", synthetic.manifest("linux", 0, tour, **changes), edited, b"")
+    return recording.read(root / "r")
+
+
+def failures(found: recording.Recording) -> list[Check]:
+    return [check for check in verify(found) if not check.ok]
+
+
+def test_a_sound_recording_passes_everything(tmp_path: Path) -> None:
+    checks = verify(made(tmp_path))
+    assert all(check.ok and not check.warn for check in checks)
+    assert {check.phase for check in checks} == {None, "null-call", "files", "fresh-pages"}
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [("instructions", "instructions add up"), ("rep_iterations", "rep_iterations add up"),
+     ("idle_ns", "idle_ns add up")],
+)  # fmt: skip
+def test_one_lost_instruction_is_found(tmp_path: Path, column: str, name: str) -> None:
+    found = made(tmp_path, ledger=lambda rows: rows[-1].update({column: rows[-1][column] + 1}))
+    assert [(check.name, check.phase) for check in failures(found)] == [(name, "fresh-pages")]
+
+
+@pytest.mark.parametrize(("off", "good"), [(100, True), (-100, True), (101, False), (-101, False)])
+def test_the_clock_may_be_off_by_a_hundred(tmp_path: Path, off: int, good: bool) -> None:
+    def shift(rows: Rows) -> None:
+        rows[0]["tsc"] += off - 7  # the synthetic app reads 7 more
+
+    assert [check.name for check in failures(made(tmp_path, phases=shift))] == (
+        [] if good else ["the app's TSC agrees"]
+    )
+
+
+def test_block_mode_allows_half_a_percent(tmp_path: Path) -> None:
+    def shift(share: float) -> Callable[[Rows], None]:
+        return lambda rows: rows[1].update(tsc=round(rows[1]["tsc"] * share))
+
+    assert failures(made(tmp_path, phases=shift(1.004), probe={"mode": "block"})) == []
+    assert failures(made(tmp_path, phases=shift(1.006), probe={"mode": "block"})) != []
+    assert failures(made(tmp_path, phases=shift(1.004))) != []
+
+
+def test_ops_must_be_the_declared_ones(tmp_path: Path) -> None:
+    found = failures(made(tmp_path, phases=lambda rows: rows[0].update(ops=1008)))
+    assert [(check.name, check.phase) for check in found] == [("ops as declared", "null-call")]
+    assert "1,008" in found[0].detail
+    assert "1,009" in found[0].detail
+
+
+def test_every_difference_of_calls_is_named(tmp_path: Path) -> None:
+    def edit(rows: Rows) -> None:
+        entered = [row for row in rows if row["kind"] == "op-enter"]
+        next(row for row in entered if row["name"] == "write").update(name="futex")
+        next(row for row in entered if row["name"] == "close").update(name="futex")
+
+    (check,) = failures(made(tmp_path, events=edit))
+    assert check.phase == "files"
+    assert check.detail == (
+        "close expected 211, seen 210; futex expected 0, seen 2; write expected 422, seen 421"
+    )
+
+
+def test_operations_that_vary_may(tmp_path: Path) -> None:
+    tour = synthetic.tour()
+    about = synthetic.manifest("linux", 0, tour)["app"]
+    about["phases"][1]["varies"] = ["write", "futex"]
+
+    def edit(rows: Rows) -> None:
+        next(row for row in rows if row["kind"] == "op-enter" and row["name"] == "write").update(name="futex")
+
+    assert failures(made(tmp_path, events=edit, app=about)) == []
+
+
+def test_events_outside_phases_do_not_count(tmp_path: Path) -> None:
+    stray = {"time": 0, "thread": 0, "kind": "op-enter", "name": "getppid", "value": 0}
+
+    def edit(rows: Rows) -> None:
+        rows.insert(0, dict(stray))
+        rows.append(dict(stray))
+
+    found = made(tmp_path, events=edit)
+    assert phase_calls(found).to_dict() == {
+        (0, "getppid"): 1009, (1, "openat"): 211, (1, "write"): 422, (1, "close"): 211, (1, "interrupt"): 1,
+        (2, "page-fault"): 509,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("drop", ["phase-begin", "phase-end"])
+def test_phases_that_do_not_end_or_begin_are_refused(tmp_path: Path, drop: str) -> None:
+    def edit(rows: Rows) -> None:
+        rows.remove(next(row for row in rows if row["kind"] == drop))
+
+    found = made(tmp_path, events=edit)
+    with pytest.raises(RecordingInvalid, match="not paired"):
+        phase_calls(found)
+    assert [check.name for check in failures(found)] == ["calls as declared"]
+
+
+def test_no_events_at_all_is_a_failure_and_no_crash(tmp_path: Path) -> None:
+    names = {check.name for check in failures(made(tmp_path, events=lambda rows: rows.clear()))}
+    assert names == {"calls as declared"}
+
+
+@pytest.mark.parametrize(
+    ("edit", "word"),
+    [({"layer": "cellar"}, "cellar"), ({"role": "king"}, "king"), ({"space": "outer"}, "outer"),
+     ({"operation": "deferred:background"}, ""), ({"operation": "Read Me"}, "Read Me"),
+     ({"operation": "deferred:"}, "deferred:")],
+)  # fmt: skip
+def test_words_outside_the_vocabulary_are_named(tmp_path: Path, edit: dict[str, str], word: str) -> None:
+    found = failures(made(tmp_path, ledger=lambda rows: rows[0].update(edit)))
+    assert [check.name for check in found] == (["known words"] if word else [])
+    assert all(word in check.detail for check in found)
+
+
+def test_negative_cells_and_lost_events_fail(tmp_path: Path) -> None:
+    def edit(rows: Rows) -> None:
+        rows[0]["calls"] = -1
+
+    found = made(tmp_path, ledger=edit, probe={"lost_events": 3})
+    assert [check.name for check in failures(found)] == ["no lost events", "no negative cells"]
+
+
+def test_unattributed_instructions_are_a_warning_only(tmp_path: Path) -> None:
+    tour = synthetic.tour()
+    tour[0].work["getppid", "unattributed", "mystery"] = 6  # of 136 in the kernel
+    found = made(tmp_path, tour=tour)
+    assert failures(found) == []
+    (warning,) = [check for check in verify(found) if check.warn]
+    assert (warning.name, warning.phase) == ("coverage", "null-call")
+    assert "4.41 %" in warning.detail
+
+
+def test_an_unsupported_phase_is_no_failure_but_a_failed_one_is(tmp_path: Path) -> None:
+    for status, fails in (("unsupported", False), ("failed", True)):
+        tour = synthetic.tour()
+        tour[1] = synthetic.Phase("files", 211, {}, {}, status=status, reason="no tmpfs here")
+        tour[1].calls = {"openat": 0}
+        found = made(tmp_path / status, tour=tour)
+        assert bool(failures(found)) is fails
+        assert any(check.warn and "no tmpfs" in check.detail for check in verify(found))
+
+
+def test_a_phase_that_never_ran_is_named(tmp_path: Path) -> None:
+    found = failures(made(tmp_path, phases=lambda rows: rows.pop(0)))
+    assert ("ops as declared", "null-call") in [(check.name, check.phase) for check in found]
+    assert "cells belong to phases" in [check.name for check in found]
