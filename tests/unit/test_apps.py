@@ -304,3 +304,16 @@ def test_a_wrong_result_is_failed_with_a_reason_and_no_hang(
     assert words[2:4] == ["failed", "0"]
     assert words[5]
     assert done.stdout.splitlines()[-1] == "weaklink: done"
+
+
+# ---- docs/tour.md
+
+
+def test_the_documented_table_is_that_of_app_toml(tour: apps.App) -> None:
+    text = (_MARKER_FOLDER.parent / "docs" / "tour.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line[:4].strip("| ").isdigit()]
+    rows = [[cell.strip() for cell in line.split("|")[1:7]] for line in lines]
+    assert [row[:5] for row in rows] == [[str(p.number), p.name, p.question, p.op, str(p.ops)] for p in tour.phases]
+    for row, phase in zip(rows, tour.phases, strict=True):
+        shown = {name for name in phase.calls if not name.startswith("sem_")}
+        assert all(f"`{name}`" in row[5] for name in shown), phase.name

@@ -43,8 +43,8 @@ const struct tour_phase tour_mutex_free = {
 /*
  * ---- mutex-contended: three workers go round a ring of four mutexes, each taking the next before it lets go of its own
  *
- * On one vCPU nobody meets a held mutex unless its holder gives up the vCPU, and a holder that yields is not enough:
- * Linux' CFS lets it go on as long as the others are a millisecond ahead of it.  In the ring one mutex is free; only the
+ * On one vCPU nobody meets a held mutex unless its holder gives up the vCPU, and a holder that yields is not enough: on
+ * Linux 6.1 its rivals did not get their turn in 499 yields (docs/tour.md).  In the ring one mutex is free; only the
  * worker behind it can move, and by moving it frees the mutex that the one behind waits for, and runs into the one in
  * front.  So nearly every lock blocks and every unlock wakes, whatever the scheduler does.  When the window opens main
  * holds the mutex that would be free, and all workers wait.
