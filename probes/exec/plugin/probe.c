@@ -236,7 +236,8 @@ static void finish_tail(uint8_t tail, uint64_t pc)
  * An exception that restarts its instruction has come in segment `before`, of which `did` instructions were counted:
  * the one that faulted was, when it was attempted, and will be again.  Take it back, at once if it is sure to be one
  * of them.  If all of the segment's were counted, the fault may also have been the fetch's of what follows (user code
- * is paged): then where execution is taken up again tells, see return_from_frame().
+ * is paged): it was, if the kernel had just returned there; else where execution is taken up again tells, see
+ * return_from_frame().
  */
 static void faulted(const struct segment *before, uint64_t began, uint64_t did, struct cell *cell)
 {
@@ -252,9 +253,9 @@ static void faulted(const struct segment *before, uint64_t began, uint64_t did, 
             cell->rep_bytes -= before->rep_size;
             now.rep_total--;
         }
-    } else if (did < before->n || before->class == CLASS_KERNEL) {
+    } else if (did < before->n || (before->class == CLASS_KERNEL && !before->tail)) {
         take_back(cell);
-    } else {
+    } else if (!before->tail) {
         now.retry = (struct retry){before->last_pc, cell};
     }
 }
