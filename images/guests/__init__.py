@@ -77,7 +77,7 @@ def load(name: str) -> Guest:
         runtimes=tuple(data["runtimes"]),
         machine=data["machine"],
         memory_mib=data["memory_mib"],
-        append=data["append"],
+        append=" ".join(data["append"].split()),
         panics=tuple(data["panics"]),
         reserved=tuple(data["reserved"]),
         source=dict(data["source"]),
