@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from profiler.errors import DiskFull, RecordingInvalid, UsageError, WeaklinkError
+from profiler.errors import DiskFull, UsageError, WeaklinkError
 from profiler.plan import Run
 
 SUMMARY: Final = "campaign.json"
@@ -131,7 +131,7 @@ def execute(
 
 def _one(run: Run, directory: Path, out: Path, recorder: Recorder, reporter: Reporter) -> dict[str, Any]:
     reporter.start(run)
-    with tempfile.TemporaryDirectory(prefix=_WORK, dir=out) as work:
+    with tempfile.TemporaryDirectory(prefix=_WORK, dir=out) as work, _full_disk_blamed(out):
         wanted = recorder.prepare(run, Path(work))
         place = {"directory": str(directory.relative_to(out))}
         if directory.exists():
@@ -140,11 +140,7 @@ def _one(run: Run, directory: Path, out: Path, recorder: Recorder, reporter: Rep
                 reporter.kept(run)
                 return {"state": "kept", **place}
             reporter.again(run, why)
-        try:
-            result = recorder.record(run, Path(work), directory)
-        except (RunFailed, WeaklinkError) as failure:
-            _blame_full_disk(out, failure)
-            raise
+        result = recorder.record(run, Path(work), directory)
     _console_log(directory).unlink(missing_ok=True)
     reporter.recorded(run, result)
     return {"state": "recorded", **place, "instructions": result.instructions, "boot_s": round(result.boot_s, 2),
@@ -233,10 +229,15 @@ def _disk_full_named(out: Path) -> Iterator[None]:
         raise
 
 
-def _blame_full_disk(out: Path, failure: Exception) -> None:
+@contextmanager
+def _full_disk_blamed(out: Path) -> Iterator[None]:
     """On a disk without room everything fails in its own way: say the one thing that is to be done."""
-    if not isinstance(failure, DiskFull | RecordingInvalid) and shutil.disk_usage(out).free < ROOM_BYTES:
-        raise _full(out) from failure
+    try:
+        yield
+    except (RunFailed, WeaklinkError) as failure:
+        if shutil.disk_usage(out).free < ROOM_BYTES:
+            raise _full(out) from failure
+        raise
 
 
 def _full(out: Path) -> DiskFull:

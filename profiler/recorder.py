@@ -32,7 +32,6 @@ class Prepared:
     bootable: Bootable
     hooks: Hooks
     config: Path
-    args: list[str]
 
 
 class ExecRecorder:
@@ -78,12 +77,12 @@ class ExecRecorder:
         args = ["--spin", str(run.seed.spin), *self._selected]
         bootable = prepare(run.guest, {"init": self._build.elf}, args, work=work, progress=self._step)
         hooks, config = self._configure(bootable, work)
-        self._prepared = Prepared(bootable, hooks, config, args)
+        self._prepared = Prepared(bootable, hooks, config)
         manifest = self._manifest(run)
         return {
             "schema": manifest["schema"],
             "tool": manifest["tool"],
-            "app": {"sha256": manifest["app"]["sha256"], "args": args},
+            "app": {key: manifest["app"][key] for key in ("sha256", "args")},
             "guest": {key: manifest["guest"][key] for key in ("spec", "kernel_sha256", "append")},
             "qemu": {key: manifest["qemu"][key] for key in ("version", "machine", "cpu", "memory_mib")},
             "seed": manifest["seed"],
@@ -176,7 +175,7 @@ class ExecRecorder:
             "schema": SCHEMA_VERSION,
             "tool": TOOL,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "app": {"name": run.app, "sha256": self._build.sha256, "args": prepared.args, "phases": phases},
+            "app": {"name": run.app, "sha256": self._build.sha256, "args": self._selected, "phases": phases},
             "guest": {
                 "spec": str(spec), "name": spec.name, "kind": bootable.kind, "runtime": spec.runtime,
                 "options": list(spec.options), "kernel_sha256": kernel.sha256, "kernel_version": kernel.version,
