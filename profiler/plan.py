@@ -23,8 +23,8 @@ _SEEDS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 class Seed:
     """What a run starts from; the same number always means the same start.
 
-    One seed repeats bit for bit but is not representative: the clock's date moves timers and hashes, and the spin moves
-    the app against the timer tick.
+    One seed repeats bit for bit but is not representative: the clock's date moves timers and hashes, the spin moves the
+    app against the timer tick, and the memory's size moves what the kernel's allocators have at hand.
     """
 
     number: int
@@ -38,6 +38,11 @@ class Seed:
     def spin(self) -> int:
         """Rounds of the loop that the app runs before it arms the probe."""
         return 1000 + 7919 * self.number
+
+    @property
+    def memory_mib(self) -> int:
+        """Memory beyond what the guest has anyway: 0 to 60 MiB in steps of 4."""
+        return 4 * (self.number * 7 % 16)
 
 
 @dataclass(frozen=True)

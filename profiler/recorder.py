@@ -152,7 +152,8 @@ class ExecRecorder:
 
     def _command(self, run: Run, bootable: Bootable, socket: Path, plugin: str | None) -> Command:
         return Command(
-            qemu=self._qemu.path, machine=bootable.machine, memory_mib=bootable.memory_mib, kernel=bootable.kernel.elf,
+            qemu=self._qemu.path, machine=bootable.machine, memory_mib=bootable.memory_mib + run.seed.memory_mib,
+            kernel=bootable.kernel.elf,
             initrd=bootable.initrd, append=bootable.append, clock=run.seed.clock,
             random_seed=run.seed.number, qmp_socket=socket, plugin=plugin,
         )  # fmt: skip
@@ -184,7 +185,7 @@ class ExecRecorder:
             "guest_reports": {},
             "qemu": {
                 "version": self._qemu.release, "machine": bootable.machine, "cpu": CPU, "icount": "shift=0,sleep=off",
-                "vcpus": 1, "memory_mib": bootable.memory_mib,
+                "vcpus": 1, "memory_mib": bootable.memory_mib + run.seed.memory_mib,
                 "command": self._command(run, bootable, Path("qmp"), "probe").shown(),
             },
             "seed": {
