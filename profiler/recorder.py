@@ -66,9 +66,9 @@ class ExecRecorder:
         step("building the app")
         self._build = apps.build(self._app, self._cache)
         step("building the probe")
-        self._plugin = build.plugin(self._qemu.path, self._cache)
+        self.plugin = build.plugin(self._qemu.path, self._cache)
         self._hooks: dict[str, tuple[Hooks, bytes]] = {}
-        self._prepared: Prepared | None = None
+        self.prepared: Prepared | None = None
 
     def prepare(self, run: Run, work: Path) -> Mapping[str, Any]:
         """Make ready; what a manifest must say to be a recording of this very run."""
@@ -77,7 +77,7 @@ class ExecRecorder:
         args = ["--spin", str(run.seed.spin), *self._selected]
         bootable = prepare(run.guest, {"init": self._build.elf}, args, work=work, progress=self._step)
         hooks, config = self._configure(bootable, work)
-        self._prepared = Prepared(bootable, hooks, config)
+        self.prepared = Prepared(bootable, hooks, config)
         manifest = self._manifest(run)
         return {
             "schema": manifest["schema"],
@@ -96,17 +96,19 @@ class ExecRecorder:
         from probes import maps, recording
         from probes.exec import build, decode
 
-        prepared = self._prepared
+        prepared = self.prepared
         assert prepared is not None, "prepare comes first"
         bootable, raw = prepared.bootable, work / "probe"
         raw.mkdir()
 
-        def command(socket: Path) -> Command:
-            plugin = build.argument(self._plugin, prepared.config, raw, self._mode)
-            return self._command(run, bootable, socket, plugin)
-
+        plugin = build.argument(self.plugin, prepared.config, raw, self._mode)
         self._step("booting")
-        outcome = boot.run(command, panics=bootable.panics, limits=self._limits, on_line=self._on_line)
+        outcome = boot.run(
+            lambda socket: self.command(run, bootable, socket, plugin),
+            panics=bootable.panics,
+            limits=self._limits,
+            on_line=self._on_line,
+        )
         if outcome.failure is not None:
             if isinstance(outcome.failure, GuestPanic | GuestHang | GuestExit):
                 raise RunFailed(outcome.failure, outcome.console)
@@ -150,7 +152,8 @@ class ExecRecorder:
             config.write_bytes(self._hooks[digest][1])
         return self._hooks[digest][0], config
 
-    def _command(self, run: Run, bootable: Bootable, socket: Path, plugin: str | None) -> Command:
+    def command(self, run: Run, bootable: Bootable, socket: Path, plugin: str | None) -> Command:
+        """QEMU's command line for a run; ``plugin`` is its ``-plugin`` argument, None leaves the probe out."""
         return Command(
             qemu=self._qemu.path, machine=bootable.machine, memory_mib=bootable.memory_mib + run.seed.memory_mib,
             kernel=bootable.kernel.elf,
@@ -164,7 +167,7 @@ class ExecRecorder:
         from probes import maps
         from probes.events import SCHEMA_VERSION
 
-        prepared = self._prepared
+        prepared = self.prepared
         assert prepared is not None, "prepare comes first"
         bootable, kernel, spec = prepared.bootable, prepared.bootable.kernel, run.guest
         phases = [
@@ -186,7 +189,7 @@ class ExecRecorder:
             "qemu": {
                 "version": self._qemu.release, "machine": bootable.machine, "cpu": CPU, "icount": "shift=0,sleep=off",
                 "vcpus": 1, "memory_mib": bootable.memory_mib + run.seed.memory_mib,
-                "command": self._command(run, bootable, Path("qmp"), "probe").shown(),
+                "command": self.command(run, bootable, Path("qmp"), "probe").shown(),
             },
             "seed": {
                 "number": run.seed.number, "rtc": run.seed.clock.isoformat(timespec="seconds"), "spin": run.seed.spin,
@@ -194,7 +197,7 @@ class ExecRecorder:
             "probe": {
                 "mode": self._mode, "capabilities": {}, "not_hooked": list(prepared.hooks.not_hooked),
                 "lost_events": 0, "map_sha256": maps.load(bootable.kind).sha256,
-                "plugin_sha256": sha256_file(self._plugin),
+                "plugin_sha256": sha256_file(self.plugin),
             },
         }  # fmt: skip
 

@@ -68,7 +68,7 @@ class Progress:
 
     def again(self, run: Run, why: str) -> None:
         """A run was recorded before, and that recording does not hold."""
-        self._console.print(f"        {escape(str(run))}: recorded again ({escape(why)})", style="dim")
+        self._console.print(f"        recorded again: {escape(why)}", style="dim")
 
     def recorded(self, run: Run, result: Result) -> None:
         """A run is recorded."""

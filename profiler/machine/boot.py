@@ -52,13 +52,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run that ended: what was said, and how long it took (seconds; ``cpu_s`` is QEMU's CPU time)."""
+    """A run that ended: what was said, and how long it took.
+
+    ``boot_s`` and ``wall_s`` are wall seconds from power-on, ``boot_cpu_s`` and ``cpu_s`` QEMU's CPU seconds.
+    """
 
     conversation: Conversation
     console: bytes
     console_dropped: int
     boot_s: float
     wall_s: float
+    boot_cpu_s: float
     cpu_s: float
     stderr: str
     failure: WeaklinkError | None
@@ -88,7 +92,8 @@ def run(
             errors = written.read(STDERR_BYTES).decode(errors="replace")
     evidence = Evidence(watch.lines, watch.conversation, errors, exit_code, watch.limit, panics)
     return Outcome(
-        watch.conversation, watch.console.log, watch.console.dropped, watch.boot_s, watch.wall_s, watch.cpu_s, errors,
+        watch.conversation, watch.console.log, watch.console.dropped, watch.boot_s, watch.wall_s,
+        watch.boot_cpu_s, watch.cpu_s, errors,
         judge(evidence),
     )  # fmt: skip
 
@@ -130,11 +135,10 @@ class _Watch:
         self.conversation = Conversation()
         self.lines: list[str] = []
         self.limit = ""
-        self.boot_s = self.wall_s = self.cpu_s = 0.0
+        self.boot_s = self.wall_s = self.boot_cpu_s = self.cpu_s = 0.0
         self._process, self._limits, self._on_line = process, limits, on_line
         self._panic = panic_pattern(panics)
         self._panicked: float | None = None
-        self._boot_cpu_s = 0.0
         self._started = self._moved = time.monotonic()
 
     @property
@@ -176,7 +180,7 @@ class _Watch:
         if len(self.lines) < _LINES_KEPT:
             self.lines.append(line)
         if self.conversation.ready and not was_ready:
-            self.boot_s, self._boot_cpu_s = now - self._started, _cpu_seconds(self._process.pid)
+            self.boot_s, self.boot_cpu_s = now - self._started, _cpu_seconds(self._process.pid)
         if self._panicked is None and self._panic is not None and self._panic.search(line):
             self._panicked = now
         self._moved = now
@@ -193,8 +197,8 @@ class _Watch:
             if cpu_s > limits.boot_s:
                 self.limit = f"not booted after {limits.boot_s:.0f} CPU seconds"
         else:
-            allowed = limits.run_s * max(1.0, self._boot_cpu_s / USUAL_BOOT_S)
-            if cpu_s - self._boot_cpu_s > allowed:
+            allowed = limits.run_s * max(1.0, self.boot_cpu_s / USUAL_BOOT_S)
+            if cpu_s - self.boot_cpu_s > allowed:
                 self.limit = f"not done after {allowed:.0f} CPU seconds"
 
 

@@ -138,7 +138,7 @@ def test_an_app_that_gives_up(
     assert halves(out) == []
 
 
-# -- from outside, as a user would --------------------------------------------------------------------------------------
+# -- from outside, as a user would -------------------------------------------------------------------------------------
 
 
 def descendants(pid: int) -> Iterator[int]:
@@ -183,16 +183,18 @@ def test_an_interrupted_campaign(root: Path, tmp_path: Path, number: signal.Sign
     assert not list(out.rglob("manifest.json"))
 
 
-def test_a_full_disk(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", ["256k", "4m"], ids=["for the initramfs", "for what the probe writes"])
+def test_a_full_disk(root: Path, tmp_path: Path, size: str) -> None:
     small = tmp_path / "small"
     small.mkdir()
     unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--user", "--map-root-user"]
-    mount = f'mount -t tmpfs -o size=256k none "{small}" || exit 99; '
+    mount = f'mount -t tmpfs -o size={size} none "{small}" || exit 99; '
     if subprocess.run([*unshare, "sh", "-c", mount], capture_output=True, check=False).returncode != 0:
         pytest.skip("this user may not mount a small file system, not even in a namespace of its own")
     # What is left is listed in there as well: outside, the file system is not visible.
     script = mount + f'"$@"; code=$?; find "{small}" -mindepth 1 >&2; exit $code'
-    command = [*unshare, "sh", "-c", script, "sh", sys.executable, "-m", "profiler", *arguments(small / "out")]
+    command = [*unshare, "sh", "-c", script, "sh", sys.executable, "-m", "profiler"]
+    command += ["run", "tour", "--guests", "linux", "--seeds", "1", "--out", str(small / "out")]
     answer = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
     assert answer.returncode == 18, answer.stderr
     assert "disk full: no room left" in answer.stderr
