@@ -35,7 +35,8 @@ def script(folder: Path, text: str) -> Path:
 def command(program: Path, **changes: object) -> Command:
     plain = Command(
         qemu=program, machine="microvm,acpi=off", memory_mib=256, kernel=Path("/k/vmlinux"), initrd=Path("/i/initrd"),
-        append="console=ttyS0 quiet", clock=datetime(2026, 1, 2, 3, 4, 5), random_seed=7, qmp_socket=Path("/run/x/qmp.sock"),
+        append="console=ttyS0 quiet", clock=datetime(2026, 1, 2, 3, 4, 5), random_seed=7,
+        qmp_socket=Path("/run/x/qmp.sock"),
     )  # fmt: skip
     return replace(plain, **changes)  # type: ignore[arg-type]
 
@@ -91,7 +92,8 @@ def test_nothing_of_the_host_gets_into_the_guest() -> None:
     argv = command(Path("/usr/bin/qemu-system-x86_64")).argv()
     joined = " ".join(argv)
     for wanted in ("-nodefaults", "-no-user-config", "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny",
-                   "-icount shift=0,sleep=off", "-rtc base=2026-01-02T03:04:05,clock=vm", "-seed 7", "-smp 1"):  # fmt: skip
+                   "-icount shift=0,sleep=off", "-rtc base=2026-01-02T03:04:05,clock=vm",
+                   "-seed 7", "-smp 1"):  # fmt: skip
         assert wanted in joined
     assert not {"-netdev", "-nic", "-drive", "-enable-kvm", "-monitor"} & set(argv)
 
