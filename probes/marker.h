@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* SPDX-License-Identifier: MIT */
 /*
  * What an app includes to tell the exec probe where its windows are.  x86-64, gcc or clang, any operating system.
  *

@@ -7,7 +7,9 @@ the answer: it once charged 18 million instructions of an app to the last symbol
 from __future__ import annotations
 
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -39,6 +41,11 @@ _SYMBOL_TYPE: Final = np.dtype(
 )  # Elf64_Sym
 _NOTYPE, _FUNC, _GNU_IFUNC = 0, 2, 10
 _SHF_EXECINSTR: Final = 4
+# What readers of binary formats trip over when a file lies about itself.
+_DAMAGE: Final = (
+    OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError,
+    NotImplementedError, struct.error,
+)  # fmt: skip
 
 
 class _Raw(NamedTuple):
@@ -147,7 +154,7 @@ class SymbolTable:
                     for number, section in enumerate(elf.iter_sections())
                     if section["sh_flags"] & _SHF_EXECINSTR
                 }
-        except (OSError, ELFError, ValueError, KeyError, AttributeError) as error:
+        except (*_DAMAGE, ELFError) as error:
             raise _corrupt(path, str(error)) from error
         kind = symbols["info"] & 15
         wanted = np.isin(symbols["section"], list(code)) & np.isin(kind, (_NOTYPE, _FUNC, _GNU_IFUNC))
@@ -167,23 +174,19 @@ class SymbolTable:
         Where no size is given a symbol reaches to the next one of any type.  If the listing has Linux's section
         borders (``_text`` to ``_etext``, ``_sinittext`` to ``_einittext``), only what lies between is kept.
         """
-        lines = _NM_LINE.findall(listing)
-        every = np.unique(np.array([int(line[0], 16) for line in lines], dtype=np.uint64))
-        borders = {line[3]: int(line[0], 16) for line in lines if _BORDER.fullmatch(line[3])}
+        lines = [(int(digits, 16), size, kind, name) for digits, size, kind, name in _NM_LINE.findall(listing)]
+        text = [line for line in lines if line[2] in _NM_TEXT]
+        borders = {line[3]: line[0] for line in text if _BORDER.fullmatch(line[3])}
         ranges = [(borders[first], borders[last]) for first, last in _TEXT_RANGES if {first, last} <= borders.keys()]
         raws = []
-        for digits, size, kind, name in lines:
-            address = int(digits, 16)
-            if kind not in _NM_TEXT:
-                continue
-            if ranges:
-                limit = next((end for start, end in ranges if start <= address < end), None)
-                if limit is None:
-                    continue
-            else:
-                following = int(np.searchsorted(every, np.uint64(address), side="right"))
-                limit = int(every[following]) if following < len(every) else address
-            raws.append(_Raw(address, int(size, 16) if size else 0, name, kind != "t", limit))
+        if ranges:
+            for start, end in ranges:
+                raws += [_Raw(at, int(size or "0", 16), name, kind != "t", end)
+                         for at, size, kind, name in text if start <= at < end]  # fmt: skip
+        else:
+            every = sorted({line[0] for line in lines})
+            limit = dict(zip(every, [*every[1:], every[-1]] if every else [], strict=True))
+            raws = [_Raw(at, int(size or "0", 16), name, kind != "t", limit[at]) for at, size, kind, name in text]
         return cls._build(raws, source)
 
     @classmethod
@@ -208,7 +211,7 @@ class SymbolTable:
         unknown = (given == 0) & ~covered & (reach > addresses)
         sizes = np.where(unknown, reach - addresses, given)
         names = [[_printable(raw.name) for raw in group] for group in groups]
-        others = [(index, name) for index, group in enumerate(names) for name in dict.fromkeys(group) if name != group[0]]
+        others = [(i, name) for i, group in enumerate(names) for name in dict.fromkeys(group) if name != group[0]]
         return cls(addresses, sizes, [group[0] for group in names], others)
 
     @classmethod
@@ -230,7 +233,7 @@ class SymbolTable:
                 and bool(np.all(size <= ~address))
                 and bool(np.all((alias_of >= 0) & (alias_of < len(table_names))))
             )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
             raise _corrupt(path, str(error)) from error
         if not sound:
             raise _corrupt(path, "its arrays do not fit together")

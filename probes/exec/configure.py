@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
 
 from probes.exec.disassembly import Code
 from probes.symbols import SymbolTable
@@ -30,8 +28,8 @@ class Hooks:
     """What the configuration's numbers mean, and what could not be hooked."""
 
     names: list[str] = field(default_factory=lambda: list(FIXED_NAMES))
-    functions: list[tuple[str, str]] = field(default_factory=list)
-    """(name, class) of each function number; class is kernel, app or libc."""
+    functions: list[tuple[str, str, str]] = field(default_factory=list)
+    """(name, class, layer) of each function number; class is kernel, app or libc."""
     kinds: list[str] = field(default_factory=list)
     """The kind of each hook, in the order of the probe's ``fired``."""
     not_hooked: list[dict[str, str]] = field(default_factory=list)
@@ -58,11 +56,13 @@ def write(
     app_functions: frozenset[str],
     operations: Mapping[str, str],
     syscalls: Mapping[str, str],
+    kernel_layers: Callable[[Sequence[str]], Iterable[str]],
 ) -> Hooks:
     """Write the probe's configuration for one kernel and one app.
 
-    ``operations`` maps exported libc functions, ``syscalls`` system call names, to operations.  Raises
-    ``ArtifactCorrupt`` if a file is not what it should be, or if nothing at all can be hooked in the kernel.
+    ``operations`` maps exported libc functions, ``syscalls`` system call names, to operations; ``kernel_layers`` gives
+    the layers of all functions of a kernel, in address order.  Raises ``ArtifactCorrupt`` if a file is not what it
+    should be, or if nothing at all can be hooked in the kernel.
     """
     kernel, app = SymbolTable.load(kernel_symbols), SymbolTable.from_elf(app_elf)
     hooks = Hooks()
@@ -74,7 +74,10 @@ def write(
         operation = next((operations[name] for name in app.aliases(index) if name in operations), None)
         if operation and not set(app.aliases(index)) & app_functions:
             places[int(app.address[index])] = ("op", hooks.number(operation), 0)
-    lines = [*_functions(hooks, app, app_functions), *_functions(hooks, kernel, None)]
+    own = [set(app.aliases(index)) & app_functions for index in range(len(app))]
+    user = [("app", "user") if mine else ("libc", "libc") for mine in own]
+    of_kernel = [("kernel", str(layer)) for layer in kernel_layers(kernel.names)]
+    lines = [*_functions(hooks, app, user), *_functions(hooks, kernel, of_kernel)]
     lines += [f"h {kind} {address:x} {name} {disp}" for address, (kind, name, disp) in sorted(places.items())]
     hooks.kinds = [place[0] for _, place in sorted(places.items())]
     head = f"weaklink-exec 1 {len(hooks.functions)} {len(places)}"
@@ -82,18 +85,15 @@ def write(
     return hooks
 
 
-def _functions(hooks: Hooks, table: SymbolTable, app_functions: frozenset[str] | None) -> Iterable[str]:
+def _functions(hooks: Hooks, table: SymbolTable, about: Sequence[tuple[str, str]]) -> Iterable[str]:
     """Give the lines of one table's functions; capitals mark pieces that are not a function's beginning."""
     start, end, owner = table.pieces()
     entry = table.address[owner] == start
     for first, size, index, whole in zip(
         start.tolist(), (end - start).tolist(), owner.tolist(), entry.tolist(), strict=True
     ):
-        if app_functions is None:
-            where = "kernel"
-        else:
-            where = "app" if set(table.aliases(index)) & app_functions else "libc"
-        hooks.functions.append((table.names[index], where))
+        where, layer = about[index]
+        hooks.functions.append((table.names[index], where, layer))
         yield f"f {first:x} {size:x} {where[0] if whole else where[0].upper()}"
 
 
@@ -112,7 +112,7 @@ def _hook_kernel(
 ) -> None:
     rules = load_rules(kind)
     folded: dict[str, list[int]] = {}
-    for index, name in enumerate(kernel.names):
+    for index in range(len(kernel)):
         for alias in kernel.aliases(index):
             folded.setdefault(_SUFFIX.sub("", alias), []).append(index)
 
@@ -131,10 +131,10 @@ def _hook_kernel(
                 if not kernel.names[index].endswith(".cold"):
                     places[at(index)] = (hook, hooks.number(name), 0)
 
-    hook_named("syscall", {symbol: "syscall" for symbol in rules["syscall"]})
+    hook_named("syscall", dict.fromkeys(rules["syscall"], "syscall"))
     hook_named("fault", rules["fault"])
     hook_named("trap", rules["trap"])
-    hook_named("timer", {symbol: "timer" for symbol in rules["irq"]["timer"]})
+    hook_named("timer", dict.fromkeys(rules["irq"]["timer"], "timer"))
     hook_named("lock", {symbol: symbol for symbol in rules["lock"]["functions"]})
     for hook, pattern in (("handler", rules["handlers"]), ("irq", rules["irq"]["functions"])):
         matches = [(match[1], indices) for name, indices in folded.items() if (match := re.fullmatch(pattern, name))]
@@ -161,8 +161,3 @@ def _hook_kernel(
         else:
             tried = ", ".join(candidate["function"] for candidate in candidates)
             missing(hook, f"no access through the task in {tried}")
-
-
-def fired(hooks: Hooks, counts: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, int]:
-    """Sum how often hooks fired, by kind."""
-    return {kind: int(counts[[i for i, k in enumerate(hooks.kinds) if k == kind]].sum()) for kind in set(hooks.kinds)}

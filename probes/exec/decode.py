@@ -1,9 +1,9 @@
-"""Turn what the probe wrote into the tables of ``probes/events.py``.  Columnar throughout: no loop over events or cells."""
+"""Turn what the probe wrote into the tables of ``probes/events.py``, columnar: no loop over events or cells."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,10 +24,13 @@ _CELL: Final = np.dtype([
 _EVENT: Final = np.dtype([("time", "<u8"), ("thread", "<u4"), ("kind", "<u2"), ("name", "<u2"), ("value", "<i8")])
 _DEFERRED: Final = 0x8000  # OP_DEFERRED, plugin/threads.h
 # SEEN_*, plugin/probe.c: function -1 - n.
-_PSEUDO: Final = (("[unknown]", "kernel"), ("[vdso]", "vdso"), ("[idle]", "kernel"), ("[device-wait]", "kernel"))
+_PSEUDO: Final = (
+    ("[unknown]", "kernel", "unattributed"),
+    ("[vdso]", "vdso", "time"),
+    ("[idle]", "kernel", "idle"),
+    ("[device-wait]", "kernel", "device-wait"),
+)
 _NOT_ZERO: Final = ("rows", "functions", "frames", "phases")
-
-Layers = Callable[[Sequence[str]], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,14 @@ class Tables:
     hooks_fired: dict[str, int]
 
 
-def decode(out: Path, hooks: Hooks, phases: Sequence[Phase], kernel_layers: Layers) -> Tables:
-    """Read the probe's files in ``out``.  ``kernel_layers`` gives the layers of kernel functions.
+def decode(out: Path, hooks: Hooks, phases: Sequence[Phase]) -> Tables:
+    """Read the probe's files in ``out``, written with the configuration that ``hooks`` describes.
 
     Raises ``ProbeLoss`` if a file is missing, cut short or inconsistent, or if the app never disarmed the probe.
     """
     summary = _summary(out)
     return Tables(
-        ledger=_ledger(out, hooks, kernel_layers, idle=summary["clock"]),
+        ledger=_ledger(out, hooks, idle=summary["clock"]),
         phases=_phases(summary, phases),
         events=_events(out, hooks),
         capabilities=_capabilities(summary, hooks),
@@ -104,16 +107,16 @@ def _operation_names(hooks: Hooks, used: np.ndarray[Any, Any]) -> dict[int, str]
     return names
 
 
-def _ledger(out: Path, hooks: Hooks, kernel_layers: Layers, *, idle: bool) -> pa.Table:
+def _ledger(out: Path, hooks: Hooks, *, idle: bool) -> pa.Table:
     raw = _records(out / "ledger.bin", _CELL)
     functions = [*_PSEUDO[::-1], *hooks.functions]  # so that index = number + len(_PSEUDO)
     numbers = raw["function"].astype(np.int64) + len(_PSEUDO)
     if len(raw) and (numbers.min() < 0 or numbers.max() >= len(functions) or raw["role"].max() >= len(ROLES)):
         raise ProbeLoss("ledger.bin names what is not there", hint="rebuild the probe")
     used, inverse = np.unique(numbers, return_inverse=True)
-    names = [functions[number][0] for number in used.tolist()]
-    classes = [functions[number][1] for number in used.tolist()]
-    layers = _layers(names, classes, kernel_layers)
+    names, classes, layers = (
+        zip(*(functions[number] for number in used.tolist()), strict=True) if len(raw) else ((),) * 3
+    )
     columns = {name: raw[name].astype(np.int64) for name in ("raw", "calls", "rep_iterations", "rep_bytes", "idle_ns")}
     frame = pd.DataFrame({
         "phase": raw["phase"].astype(np.int16),
@@ -133,16 +136,6 @@ def _ledger(out: Path, hooks: Hooks, kernel_layers: Layers, *, idle: bool) -> pa
     return pa.Table.from_pandas(frame[LEDGER.names], schema=LEDGER, preserve_index=False)
 
 
-def _layers(names: list[str], classes: list[str], kernel_layers: Layers) -> list[str]:
-    fixed = {"app": "user", "libc": "libc", "vdso": "time"}
-    pseudo = {"[unknown]": "unattributed", "[idle]": "idle", "[device-wait]": "device-wait"}
-    of_kernel = [name for name, where in zip(names, classes, strict=True) if where == "kernel" and name not in pseudo]
-    kernel = dict(zip(of_kernel, kernel_layers(of_kernel), strict=True))
-    return [
-        fixed.get(where) or pseudo.get(name) or kernel[name] for name, where in zip(names, classes, strict=True)
-    ]  # fmt: skip
-
-
 def _phases(summary: dict[str, Any], phases: Sequence[Phase]) -> pa.Table:
     points = np.array(summary["points"], dtype=np.int64).reshape(-1, 4)
     if len(points) % 2 or bool((points[::2, 0] != points[1::2, 0]).any()):
@@ -151,7 +144,7 @@ def _phases(summary: dict[str, Any], phases: Sequence[Phase]) -> pa.Table:
     windows.index = pd.Index(points[::2, 0], name="number")
     if windows.index.has_duplicates:
         raise ProbeLoss("a phase was opened twice", hint="the app's markers do not pair")
-    said = pd.DataFrame([vars(phase) for phase in phases], columns=[field for field in Phase.__dataclass_fields__])
+    said = pd.DataFrame([vars(phase) for phase in phases], columns=list(Phase.__dataclass_fields__))
     both = said.set_index("number").join(windows, how="outer")
     unseen = both[both["raw"].isna() & (both["status"] == "ok")]
     unsaid = both[both["name"].isna()]

@@ -65,7 +65,10 @@ class Code:
         for insn in engine.disasm(self.read(address, min(size, _LONGEST)), address):
             operands = insn.operands
             for operand in operands:
-                if operand.type == x86_const.X86_OP_MEM and insn.id not in (x86_const.X86_INS_LEA, x86_const.X86_INS_NOP):
+                if operand.type == x86_const.X86_OP_MEM and insn.id not in (
+                    x86_const.X86_INS_LEA,
+                    x86_const.X86_INS_NOP,
+                ):
                     memory = operand.mem
                     plain = memory.index == 0 and memory.segment == 0
                     if plain and memory.base and insn.reg_name(memory.base) in holders:

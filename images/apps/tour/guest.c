@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* SPDX-License-Identifier: MIT */
 /* What the guest says of itself.  Read and printed before the probe is armed; what cannot be read is "unknown". */
 #define _GNU_SOURCE
 #include "tour.h"

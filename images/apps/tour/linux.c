@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* SPDX-License-Identifier: MIT */
 /* All that only Linux has: being PID 1 of an initramfs, huge pages, epoll. */
 #define _GNU_SOURCE
 #include "tour.h"

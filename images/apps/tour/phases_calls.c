@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* SPDX-License-Identifier: MIT */
 /* The least that can be asked: the null call and the clock. */
 #define _GNU_SOURCE
 #include "tour.h"

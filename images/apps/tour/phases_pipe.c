@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* SPDX-License-Identifier: MIT */
 /* Pipes between two threads: one byte there and back, and many bytes one way. */
 #define _GNU_SOURCE
 #include "tour.h"

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* SPDX-License-Identifier: MIT */
 /* Waiting for descriptors with poll.  Its Linux cousin epoll-100 is in linux.c. */
 #define _GNU_SOURCE
 #include "tour.h"

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* SPDX-License-Identifier: MIT */
 /* The tour: one phase per known kernel question.  This file: arguments, the window around a phase, the report. */
 #define _GNU_SOURCE
 #include "tour.h"

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* SPDX-License-Identifier: MIT */
 /* What the files of the tour share.  Every function of ours begins with tour_, to be told from libc's by name. */
 #ifndef TOUR_H
 #define TOUR_H

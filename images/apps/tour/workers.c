@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* SPDX-License-Identifier: MIT */
 /* Worker threads that exist before the window and end after it. */
 #include "tour.h"
 
