@@ -34,7 +34,7 @@ def prepare(
             f"guest {guest.name} has no runtime {spec.runtime!r}", hint=f"runtimes: {', '.join(guest.runtimes)}"
         )
     for option in spec.options:
-        if option.partition("=")[0] in guest.reserved:
+        if option.partition("=")[0].replace("-", "_") in guest.reserved:
             raise UsageError(
                 f"option {option} of {spec} is set by weaklink itself", hint=f"leave it out: weaklink run {guest.name}"
             )

@@ -182,5 +182,3 @@ def _no_tool(tool: str, package: str) -> ToolMissing:
 
 def _corrupt(deb: Path, why: str) -> ArtifactCorrupt:
     return ArtifactCorrupt(f"package {deb.name} is not usable: {why}", hint="run again: the package is fetched anew")
-
-

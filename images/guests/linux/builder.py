@@ -27,6 +27,7 @@ from profiler.errors import ArtifactCorrupt, UsageError
 
 _WANTED: Final = {"vmlinuz": (r"boot/vmlinuz-[^/]+", 128 << 20), "config": (r"boot/config-[^/]+", 4 << 20)}
 _LONGEST_COMMAND_LINE: Final = 2000  # COMMAND_LINE_SIZE of x86 is 2048
+_MOST_ARGUMENTS: Final = 24  # the kernel panics beyond CONFIG_INIT_ENV_ARG_LIMIT = 32
 _ARGUMENT: Final = re.compile(r"[A-Za-z0-9_./,:=@%+-]+")
 _SYMBOL: Final = re.compile(r"[\x21-\x7e]{1,512}")
 
@@ -58,7 +59,7 @@ def command_line(guest: Guest, spec: GuestSpec, init_args: Sequence[str]) -> str
                 hint="use letters, digits and _ . / , : = @ % + - only",
             )
     line = " ".join((guest.append, *spec.options, *(("--", *init_args) if init_args else ())))
-    if len(line) > _LONGEST_COMMAND_LINE:
+    if len(line) > _LONGEST_COMMAND_LINE or len(init_args) > _MOST_ARGUMENTS:
         raise UsageError(f"the command line of {spec} has {len(line)} characters", hint="give fewer or shorter words")
     return line
 
