@@ -48,7 +48,8 @@ def test_spec_parts() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", ":x", "+a", "linux:", "linux+", "Linux", "li nux", "../linux", "linux+a b", "linux+a/b", 'linux+a="b"',
-     "linux+a'", "linux+a\n", "linux+--", "linux+-x", "linux+a+a", "linux+\u202ea", "linux+" + "a" * 90, "linux+a;b", "linux+$x"],
+     "linux+a'", "linux+a\n", "linux+--", "linux+-x", "linux+a+a", "linux+\u202ea", "linux+" + "a" * 90,
+     "linux+a;b", "linux+$x"],
 )  # fmt: skip
 def test_spec_is_refused_with_the_way_out(text: str) -> None:
     with pytest.raises(UsageError) as caught:
