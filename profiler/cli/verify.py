@@ -39,9 +39,11 @@ def check(root: Path, *, show_all: bool = False) -> int:
         total, failed = total + len(checks), failed + len(wrong)
         word = f"{len(wrong)} of {len(checks)} checks FAILED" if wrong else f"{len(checks)} checks hold"
         print(f"{visible(recording.spec):<34} seed {recording.seed:<5} {word}")
-        for check in checks if show_all else wrong:
-            where = "" if check.phase is None else f"{check.phase}: "
-            print(f"    {'ok  ' if check.ok else 'FAIL'} {check.name}: {visible(where + check.detail)}")
+        for check in checks:
+            if show_all or check.warn or not check.ok:
+                mark = "FAIL" if not check.ok else "note" if check.warn else "ok"
+                where = "" if check.phase is None else f"{check.phase}: "
+                print(f"    {mark:<4} {check.name}: {visible(where + check.detail)}")
     if failed:
         raise CheckFailed(
             f"{failed} of {total} checks failed", hint="do not trust what is computed from these recordings"
