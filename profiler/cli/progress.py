@@ -48,8 +48,10 @@ class Progress:
         self._describe(text)
 
     def line(self, text: str) -> None:
-        """A line of the guest's console."""
-        if time.monotonic() - self._shown > SHOWN_EVERY_S:
+        """A line of the guest's console.  After ``ready`` it is silent until all phases are over."""
+        if text == "weaklink: ready":
+            self._describe("running the phases")
+        elif time.monotonic() - self._shown > SHOWN_EVERY_S:
             self._describe(text)
 
     def begin(self, runs: Sequence[Run]) -> None:
