@@ -93,7 +93,7 @@ class ExecRecorder:
         """Boot the run that was prepared last, decode what the probe wrote, put the recording at ``directory``."""
         import pyarrow.compute as pc
 
-        from probes import maps, recording
+        from probes import recording
         from probes.exec import build, decode
 
         prepared = self.prepared
@@ -116,8 +116,7 @@ class ExecRecorder:
         self._step("decoding")
         said = outcome.conversation
         phases = [decode.Phase(**vars(phase)) for phase in said.phases.values()]
-        layers = maps.load(bootable.kind).layers
-        tables = decode.decode(raw, prepared.hooks, phases, lambda names: layers(names).tolist())
+        tables = decode.decode(raw, prepared.hooks, phases)
         manifest = self._manifest(run)
         manifest["guest_reports"] = said.guest
         manifest["probe"] |= {"capabilities": tables.capabilities, "lost_events": tables.lost_events}
@@ -145,7 +144,7 @@ class ExecRecorder:
             hooks = configure.write(
                 config, kind=bootable.kind, kernel_elf=bootable.kernel.elf, kernel_symbols=bootable.kernel.symbols,
                 app_elf=self._build.elf, app_functions=self._build.functions, operations=words.of_function(),
-                syscalls=words.syscalls,
+                syscalls=words.syscalls, kernel_layers=maps.load(bootable.kind).layers_by_address,
             )  # fmt: skip
             self._hooks[digest] = hooks, config.read_bytes()
         else:

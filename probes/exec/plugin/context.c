@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* System calls, exceptions, interrupts: what changes what a thread is doing. */
+#include "state.h"
+
+static void pending_becomes(uint16_t operation)
+{
+    struct cell *from = row_for(now.thread->role, OP_PENDING);
+    ledger_move(from, row_for(now.thread->role, operation), n_seen);
+}
+
+static void leave_syscall(void)
+{
+    struct thread *t = now.thread;
+    if (!t->op && !t->syscall_op)
+        pending_becomes(OP_SYSCALL);
+    put(EV_SYSCALL_EXIT, t->syscall, 0);
+    t->in_syscall = false;
+    t->syscall_op = t->syscall = 0;
+}
+
+bool in_user_mode(const struct thread *t)
+{
+    return t->user && !t->in_syscall && !t->n_frames;
+}
+
+static void push_frame(enum frame_kind kind, const struct hook *hook)
+{
+    struct thread *t = now.thread;
+    if (t->n_frames == FRAMES) {
+        trouble.frames++;
+        return;
+    }
+    struct frame f = {(uint8_t)kind, in_user_mode(t), hook->name, now.rep_pc, now.retry};
+    now.retry = (struct retry){0, NULL};
+    t->frames[t->n_frames++] = f;
+    put(kind == FRAME_IRQ ? EV_IRQ_ENTER : EV_FAULT_ENTER, hook->name, 0);
+}
+
+/* An instruction was counted that did not execute. */
+static void take_back(struct cell *cell)
+{
+    C->raw--;
+    now.last--;
+    cell->raw--;
+}
+
+/* Back to `pc`. */
+static void return_from_frame(uint64_t pc)
+{
+    struct thread *t = now.thread;
+    if (t->n_frames) {
+        struct frame f = t->frames[--t->n_frames];
+        now.rep_pc = f.rep_pc;
+        if (f.retry.cell && f.retry.pc == pc)
+            take_back(f.retry.cell);
+        put(f.kind == FRAME_IRQ ? EV_IRQ_EXIT : EV_FAULT_EXIT, f.name, 0);
+    } else if (t->in_syscall) {
+        leave_syscall();
+    }
+}
+
+/* After a HLT: how far did virtual time jump? */
+static void idle_ended(void)
+{
+    now.thread->role = ROLE_IDLE;
+    if (!clock_known())
+        return;
+    put(EV_IDLE_BEGIN, NAME_NONE, 0);
+    uint64_t idle = (uint64_t)(clock_read() - now.clock_zero) - C->raw - now.idle_total;
+    now.idle_total += idle;
+    now.idle_uncharged += idle;
+    put(EV_IDLE_END, NAME_NONE, (int64_t)idle);
+}
+
+/* The block before ended in an instruction that changes what the thread is doing. */
+void finish_tail(uint8_t tail, uint64_t pc)
+{
+    if (tail == INSN_MARKER) /* the first instrumented block: instructions and clock start together */
+        now.clock_zero = clock_read();
+    else if (tail == INSN_IRET)
+        return_from_frame(pc);
+    else if (tail == INSN_HLT)
+        idle_ended();
+    else if (now.thread->in_syscall)
+        leave_syscall();
+    set_row();
+}
+
+/*
+ * An exception that restarts its instruction has come in segment `before`, of which `did` instructions were counted:
+ * the one that faulted was, when it was attempted, and will be again.  Take it back, at once if it is sure to be one
+ * of them.  If all of the segment's were counted, the fault may also have been the fetch's of what follows (user code
+ * is paged): it was, if the kernel had just returned there; else where execution is taken up again tells, see
+ * return_from_frame().
+ */
+void faulted(const struct segment *before, uint64_t began, uint64_t did, struct cell *cell)
+{
+    now.retry = (struct retry){0, NULL};
+    if (!exact || did == 0)
+        return;
+    if (before->rep_pc && did == before->n) {
+        bool repeated = before->rep_pc == before->pc && now.repeat_at == began;
+        take_back(cell);
+        now.rep_pc = repeated ? before->pc : 0;
+        if (repeated) {
+            cell->rep_iterations--;
+            cell->rep_bytes -= before->rep_size;
+            now.rep_total--;
+        }
+    } else if (did < before->n || (before->class == CLASS_KERNEL && !before->tail)) {
+        take_back(cell);
+    } else if (!before->tail) {
+        now.retry = (struct retry){before->last_pc, cell};
+    }
+}
+
+void at_hook(const struct segment *s)
+{
+    struct thread *t = now.thread;
+    struct hook *h = s->hook;
+    h->fired++;
+    switch (h->kind) {
+    case HOOK_SYSCALL:
+        t->in_syscall = true;
+        break;
+    case HOOK_HANDLER:
+        if (!t->in_syscall)
+            break; /* another handler's helper */
+        if (!t->syscall) {
+            t->syscall = h->name;
+            put(EV_SYSCALL_ENTER, h->name, 0);
+        }
+        if (!t->op && !t->syscall_op) {
+            pending_becomes(h->name);
+            t->syscall_op = h->name;
+        }
+        break;
+    case HOOK_FAULT:
+    case HOOK_TRAP:
+        push_frame(FRAME_EXCEPTION, h);
+        break;
+    case HOOK_DEVICE:
+        now.idle_by_device = now.idle_uncharged != 0;
+        push_frame(FRAME_IRQ, h);
+        break;
+    case HOOK_IRQ:
+        push_frame(FRAME_IRQ, h);
+        break;
+    case HOOK_TIMER: /* the interrupt was a timer's, whatever line it came by */
+        now.idle_by_device = false;
+        return;
+    case HOOK_LOCK:
+        put(EV_LOCK, h->name, 0);
+        return;
+    default:
+        return;
+    }
+    set_row();
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What runs at the beginning of every segment, and at the accesses that tell threads apart. */
+#include "state.h"
+
+static inline __attribute__((always_inline)) void begin(const struct segment *s, bool slow)
+{
+    const struct segment *before = now.segment;
+    uint64_t began = now.last;
+    struct cell *cell = &now.row[before->seen];
+    uint64_t did = C->raw - began;
+    cell->raw += did;
+    now.last = C->raw;
+    if (slow && unlikely(s->hook && s->hook->kind == HOOK_FAULT))
+        faulted(before, began, did, cell);
+    if (unlikely(before->tail) && did == before->n)
+        finish_tail(before->tail, s->pc);
+    if (slow && s->hook)
+        at_hook(s);
+}
+
+static inline __attribute__((always_inline)) void end(const struct segment *s)
+{
+    now.row[s->seen].calls += s->entry;
+    now.segment = s;
+    now.rep_pc = s->rep_pc;
+    if (!exact)
+        C->raw += s->n;
+}
+
+static void on_kernel(unsigned vcpu, void *udata)
+{
+    (void)vcpu;
+    const struct segment *s = udata;
+    begin(s, false);
+    end(s);
+}
+
+static void on_hook(unsigned vcpu, void *udata)
+{
+    (void)vcpu;
+    const struct segment *s = udata;
+    begin(s, true);
+    end(s);
+}
+
+/* The block begins with a REP instruction: is this a further iteration of it? */
+static inline void repeat(const struct segment *s)
+{
+    if (now.rep_pc != s->pc)
+        return;
+    struct cell *cell = &now.row[s->seen];
+    cell->rep_iterations++;
+    cell->rep_bytes += s->rep_size;
+    now.rep_total++;
+    now.repeat_at = now.last;
+}
+
+static void on_rep(unsigned vcpu, void *udata)
+{
+    (void)vcpu;
+    const struct segment *s = udata;
+    begin(s, false);
+    repeat(s);
+    end(s);
+}
+
+static inline __attribute__((always_inline)) void begin_user(const struct segment *s)
+{
+    begin(s, false);
+    struct thread *t = now.thread;
+    if (unlikely(!in_user_mode(t))) {
+        if (t->n_frames || t->in_syscall) { /* came back by a way that was not seen */
+            trouble.resync++;
+            t->n_frames = 0;
+            t->in_syscall = false;
+            t->syscall_op = t->syscall = 0;
+        }
+        t->user = true;
+        if (t->role == ROLE_KERNEL)
+            t->role = ROLE_APP;
+        set_row();
+    }
+    if (s->class == CLASS_APP) {
+        if (t->op) {
+            put(EV_OP_EXIT, t->op, 0);
+            t->op = 0;
+            set_row();
+        }
+        t->in_app = true;
+    } else if (t->in_app) {
+        if (s->hook && s->hook->kind == HOOK_OP) {
+            s->hook->fired++;
+            t->op = s->hook->name;
+            put(EV_OP_ENTER, t->op, 0);
+            set_row();
+        }
+        t->in_app = false;
+    }
+}
+
+static void on_user(unsigned vcpu, void *udata)
+{
+    (void)vcpu;
+    const struct segment *s = udata;
+    begin_user(s);
+    end(s);
+}
+
+static void on_user_rep(unsigned vcpu, void *udata)
+{
+    (void)vcpu;
+    const struct segment *s = udata;
+    begin_user(s);
+    repeat(s);
+    end(s);
+}
+
+void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata)
+{
+    (void)vcpu;
+    (void)info;
+    struct hook *h = udata;
+    uint64_t task = vaddr - (uint64_t)h->disp;
+    struct thread *t = now.thread, *other;
+    h->fired++;
+    switch (h->kind) {
+    case HOOK_SWITCH_OUT:
+        if (!t->task)
+            threads_name(t, task);
+        else if (t->task != task) {
+            trouble.switches++;
+            now.thread = threads_find(task);
+        }
+        break;
+    case HOOK_SWITCH_IN:
+        other = threads_find(task);
+        if (other == t)
+            break;
+        put(EV_SWITCH, NAME_NONE, other->index);
+        charge();
+        now.thread = other;
+        set_row();
+        if (now.idle_uncharged && other->role != ROLE_IDLE) {
+            now.row[now.idle_by_device ? SEEN_DEVICE_WAIT : SEEN_IDLE].idle += now.idle_uncharged;
+            now.idle_uncharged = 0;
+            now.idle_by_device = false;
+        }
+        break;
+    case HOOK_WAKE:
+    case HOOK_NEW: {
+        uint16_t op = thread_operation(t);
+        if (h->kind == HOOK_NEW) {
+            threads_forget(task);
+            other = threads_new(task, t->role == ROLE_MAIN ? ROLE_APP : t->role);
+        } else {
+            other = threads_find(task);
+        }
+        /* one hop: what a deferred thread wakes is background */
+        other->waker = op & OP_DEFERRED || op == OP_BACKGROUND || op == OP_PENDING ? 0 : op;
+        put(EV_WAKE, NAME_NONE, other->index);
+        break;
+    }
+    }
+}
+
+wl_exec_cb callback_of(const struct segment *s, bool begins_with_rep)
+{
+    if (s->class != CLASS_KERNEL)
+        return begins_with_rep ? on_user_rep : on_user;
+    return begins_with_rep ? on_rep : s->hook ? on_hook : on_kernel;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "state.h"
+
+struct wl_counters counters;
+struct counters *C;
+struct config config;
+bool exact;
+struct now now;
+struct trouble trouble;
+int32_t function_of[LEDGER_FUNCTIONS];
+uint32_t n_seen = SEEN_FIRST;
+
+struct cell *row_for(uint8_t role, uint16_t operation)
+{
+    static struct cell nowhere[LEDGER_FUNCTIONS];
+    struct cell *row = ledger_row(now.phase, role, operation);
+    if (likely(row))
+        return row;
+    trouble.rows++;
+    return nowhere;
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the probe knows at any moment.  One vCPU, one thread of QEMU's: nothing here is locked. */
+#ifndef WL_STATE_H
+#define WL_STATE_H
+
+#include "config.h"
+#include "events.h"
+#include "insn.h"
+#include "ledger.h"
+#include "qemu_api.h"
+#include "threads.h"
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* Functions that are no function; configure.py gives real ones numbers from 0. */
+enum { SEEN_UNKNOWN, SEEN_VDSO, SEEN_IDLE, SEEN_DEVICE_WAIT, SEEN_FIRST };
+
+/* A run of instructions of one function within one translation block. */
+struct segment {
+    uint64_t pc, last_pc; /* of its first and last instruction */
+    struct hook *hook; /* at its first instruction, or NULL */
+    uint64_t rep_pc;   /* address of the REP instruction that ends the block here, or 0 */
+    uint32_t seen;     /* function */
+    uint16_t n;        /* instructions */
+    uint8_t entry;     /* 1: starts at the function's first instruction */
+    uint8_t tail;      /* INSN_IRET, INSN_SYSRET, INSN_HLT: what ends the block here, else 0; INSN_MARKER: arming */
+    uint8_t class;     /* enum function_class */
+    uint8_t rep_size;
+};
+
+/* What inline operations write. */
+struct counters {
+    uint64_t raw; /* instructions attempted since arming, corrected at faults */
+};
+
+extern struct wl_counters counters;
+extern struct counters *C;
+extern struct config config;
+extern bool exact;
+
+struct now {
+    struct cell *row;
+    const struct segment *segment; /* being executed */
+    uint64_t last;                 /* raw at its beginning */
+    uint64_t rep_pc;               /* of the block before, for REP instructions taken up again */
+    uint64_t repeat_at;            /* raw at the beginning of the last repeat of a REP instruction */
+    struct retry retry;            /* for the frame about to be pushed */
+    struct thread *thread;
+    uint16_t phase;
+    uint64_t rep_total;
+    uint64_t idle_total, idle_uncharged;
+    bool idle_by_device;
+    int64_t clock_zero;
+};
+extern struct now now;
+
+/* state.c */
+extern int32_t function_of[LEDGER_FUNCTIONS]; /* seen number -> function, -1 - pseudo function for those */
+extern uint32_t n_seen;
+
+/* Things that should not happen; any that did is in the summary. */
+struct trouble {
+    uint64_t rows, functions, frames, resync, switches, phases;
+};
+extern struct trouble trouble;
+
+/* The current phase's row for a role and an operation; cells that are thrown away if there is no room. */
+struct cell *row_for(uint8_t role, uint16_t operation);
+
+static inline uint64_t time_now(void)
+{
+    return C->raw + now.idle_total;
+}
+
+static inline void put(enum event_kind kind, uint16_t name, int64_t value)
+{
+    events_put(time_now(), now.thread->index, kind, name, value);
+}
+
+/* The row of what the current thread is doing now. */
+static inline void set_row(void)
+{
+    now.row = row_for(now.thread->role, thread_operation(now.thread));
+}
+
+/* Charges what has executed since the last call. */
+static inline void charge(void)
+{
+    now.row[now.segment->seen].raw += C->raw - now.last;
+    now.last = C->raw;
+}
+
+/* clock.c */
+bool clock_find(void);    /* whether this QEMU lets its clock be read */
+void clock_arm(void);     /* in the vCPU's thread */
+int64_t clock_read(void); /* virtual ns at the last time the vCPU stopped; 0 where it cannot be read */
+bool clock_known(void);
+
+/* context.c: what changes what the thread is doing */
+bool in_user_mode(const struct thread *t);
+void finish_tail(uint8_t tail, uint64_t pc);
+void faulted(const struct segment *before, uint64_t began, uint64_t did, struct cell *cell);
+void at_hook(const struct segment *s);
+
+/* execute.c: what runs when the guest does */
+wl_exec_cb callback_of(const struct segment *s, bool begins_with_rep);
+void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata);
+
+/* phases.c */
+struct phase_point {
+    uint16_t number;
+    uint64_t raw, rep, idle;
+};
+void phase_mark(bool is_begin, uint16_t number);
+const struct phase_point *phase_points(uint32_t *n);
+
+/* translate.c */
+void translate_init(void);
+void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker);
+
+#endif

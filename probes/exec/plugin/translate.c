@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Cuts translation blocks into segments and puts the callbacks in. */
+#include "state.h"
+
+#include <stdlib.h>
+
+static uint32_t *seen_of; /* function -> seen number, 0 not yet */
+
+void translate_init(void)
+{
+    seen_of = calloc(config.n_functions + 1, sizeof *seen_of);
+    if (!seen_of)
+        abort();
+    for (int i = 0; i < SEEN_FIRST; i++)
+        function_of[i] = -1 - i;
+}
+
+static uint32_t seen_at(uint64_t pc, int function)
+{
+    if (function < 0)
+        return pc >> 63 ? SEEN_UNKNOWN : SEEN_VDSO;
+    if (!seen_of[function]) {
+        if (n_seen == LEDGER_FUNCTIONS) {
+            trouble.functions++;
+            return SEEN_UNKNOWN;
+        }
+        function_of[n_seen] = function;
+        seen_of[function] = n_seen++;
+    }
+    return seen_of[function];
+}
+
+static struct segment *segment_new(uint64_t pc, int function, struct hook *hook)
+{
+    static struct segment *pool;
+    static size_t left;
+    if (!left) {
+        left = 4096;
+        pool = calloc(left, sizeof *pool);
+        if (!pool)
+            abort();
+    }
+    struct segment *s = &pool[--left];
+    s->pc = pc;
+    s->hook = hook;
+    s->seen = seen_at(pc, function);
+    s->entry = function >= 0 && !config.functions[function].part && config.functions[function].start == pc;
+    s->class = function >= 0 ? config.functions[function].class : pc >> 63 ? CLASS_KERNEL : CLASS_LIBC;
+    return s;
+}
+
+static bool of_access(const struct hook *h)
+{
+    return h->kind >= HOOK_SWITCH_OUT;
+}
+
+void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
+{
+    size_t n = qemu_plugin_tb_n_insns(tb);
+    struct segment *s = NULL;
+    struct insn_info info = {0};
+    uint64_t pc = 0;
+    struct qemu_plugin_insn *insn = NULL;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t bytes[16];
+        insn = qemu_plugin_tb_get_insn(tb, i);
+        pc = qemu_plugin_insn_vaddr(insn);
+        info = insn_decode(bytes, wl_insn_bytes(insn, bytes));
+        struct hook *hook = config_hook(&config, pc);
+        if (hook && of_access(hook)) {
+            qemu_plugin_register_vcpu_mem_cb(insn, on_access, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, hook);
+            hook = NULL;
+        }
+        int function = config_function(&config, pc);
+        if (!s || hook || seen_at(pc, function) != s->seen) {
+            struct segment *next = segment_new(pc, function, hook);
+            wl_exec_cb cb = callback_of(next, info.kind == INSN_REP);
+            if (s)
+                qemu_plugin_register_vcpu_insn_exec_cb(insn, cb, QEMU_PLUGIN_CB_NO_REGS, next);
+            else
+                qemu_plugin_register_vcpu_tb_exec_cb(tb, cb, QEMU_PLUGIN_CB_NO_REGS, next);
+            s = next;
+        }
+        if (info.kind == INSN_MARKER)
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_marker, QEMU_PLUGIN_CB_NO_REGS,
+                                                   (void *)(uintptr_t)info.marker);
+        if (exact)
+            wl_inline_add(&counters, insn, offsetof(struct counters, raw), 1);
+        s->n++;
+    }
+    if (!s)
+        return;
+    if (info.kind == INSN_REP) {
+        s->rep_pc = pc;
+        s->rep_size = info.rep_size;
+    } else if (info.kind == INSN_IRET || info.kind == INSN_SYSRET || info.kind == INSN_HLT) {
+        s->tail = info.kind;
+    }
+    s->last_pc = pc;
+}
