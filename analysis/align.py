@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.ledger import Cost, GuestLedger
 from analysis.split import Floats, split
@@ -23,7 +25,7 @@ class Cells:
     ``frame`` has a row per cell: phase, operation, layer, base, other, delta, base_calls, other_calls (per op), count,
     unit, structural (parts of delta), base_deferred, other_deferred (instructions).  ``base_runs`` and ``other_runs``
     have the same rows and a column per different run.  ``functions`` has a row per (cell, function): cell (the row
-    of ``frame``), function, base, other, delta.
+    of ``frame``), function, base, other, delta; those of cell ``i`` are ``bounds[i]`` to ``bounds[i + 1]``.
     """
 
     cost: Cost
@@ -31,13 +33,29 @@ class Cells:
     base_runs: Floats
     other_runs: Floats
     functions: pd.DataFrame
+    bounds: npt.NDArray[np.intp]
+
+    def functions_of(self, cell: int) -> list[tuple[str, float, float]]:
+        """Function, base, other: those of one cell that differ."""
+        here = slice(*self.bounds[cell : cell + 2])
+        rows = zip(*(values[here].tolist() for values in self._functions), strict=True)
+        return [(name, base, other) for name, base, other in rows if base != other]
+
+    @cached_property
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """The columns of ``frame``, for access by row without the cost of a data frame."""
+        return {str(name): self.frame[name].to_numpy() for name in self.frame.columns}
+
+    @cached_property
+    def _functions(self) -> tuple[npt.NDArray[Any], ...]:
+        return tuple(self.functions[name].to_numpy() for name in ("function", "base", "other"))
 
 
 def align(base: GuestLedger, other: GuestLedger, cost: Cost) -> Cells:
     """The outer join of two guests.  What only one side has is 0 on the other."""
     import pandas as pd
 
-    index = base.costs[cost].index.union(other.costs[cost].index)
+    index = base.costs[cost].index.union(other.costs[cost].index).sort_values()
     sides = [ledger.costs[cost].reindex(index, fill_value=0.0) for ledger in (base, other)]
     cell_runs = [side.groupby(level=CELL).sum() for side in sides]
     frame = cell_runs[0].index.to_frame(index=False)
@@ -51,15 +69,17 @@ def align(base: GuestLedger, other: GuestLedger, cost: Cost) -> Cells:
     parts = split(*(frame[name].to_numpy(dtype=np.float64) for name in ("base_calls", "base", "other_calls", "other")))
     frame["count"], frame["unit"], frame["structural"] = parts.count, parts.unit, parts.structural
 
-    cell_of = pd.Series(np.arange(len(frame)), index=cell_runs[0].index)
+    # The union is sorted, and so are its groups: functions of a cell stand together, in the order of the cells.
+    cells = sides[0].groupby(level=CELL).ngroup().to_numpy()
     functions = pd.DataFrame({
-        "cell": cell_of.reindex(pd.MultiIndex.from_frame(index.to_frame(index=False)[CELL])).to_numpy(),
+        "cell": cells,
         "function": index.get_level_values("function"),
         "base": sides[0].mean(axis=1).to_numpy(),
         "other": sides[1].mean(axis=1).to_numpy(),
     })
     functions["delta"] = functions["other"] - functions["base"]
-    return Cells(cost, frame, runs[0], runs[1], functions)
+    bounds = np.searchsorted(cells, np.arange(len(frame) + 1))
+    return Cells(cost, frame, runs[0], runs[1], functions, bounds)
 
 
 def _calls(frame: pd.DataFrame, ledger: GuestLedger) -> Floats:

@@ -119,7 +119,17 @@ def compare(recordings: Sequence[Recording], against: str) -> Comparison:
         raise NotComparable(f"there are recordings of {against} only", hint="Record another guest and compare again.")
     check_comparable(recordings)
     first = guests[against][0].manifest
-    pairs = [_pair(guests[against], guests[spec]) for spec in guests if spec != against]
+
+    ledgers: dict[tuple[str, tuple[int, ...]], GuestLedger] = {}
+
+    def ledger(spec: str, phases: Sequence[int]) -> GuestLedger:
+        """Made once for each set of phases: mostly the base is compared in all of them."""
+        key = (spec, tuple(phases))
+        if key not in ledgers:
+            ledgers[key] = of_guest(guests[spec], phases)
+        return ledgers[key]
+
+    pairs = [_pair(guests[against], guests[spec], ledger) for spec in guests if spec != against]
     people = (pairs[0].base, *(pair.other for pair in pairs))
     few = min(guest.runs for guest in people) < FEW_SEEDS
     return Comparison(
@@ -168,12 +178,13 @@ def check_comparable(recordings: Sequence[Recording]) -> None:
                                 hint="Give the directory of one campaign.")  # fmt: skip
 
 
-def _pair(bases: Sequence[Recording], others: Sequence[Recording]) -> Pair:
+def _pair(bases: Sequence[Recording], others: Sequence[Recording],
+          ledger: Callable[[str, Sequence[int]], GuestLedger]) -> Pair:  # fmt: skip
     names, phases, not_compared = _phases(bases, others)
     if not phases:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in not_compared[:5])
         raise NotComparable(f"no phase went well on both {bases[0].spec} and {others[0].spec} ({reasons})")
-    base, other = of_guest(bases, phases), of_guest(others, phases)
+    base, other = ledger(bases[0].spec, phases), ledger(others[0].spec, phases)
     cells = {cost: align(base, other, cost) for cost in COSTS}
     declared = {phase["number"]: phase for phase in bases[0].manifest["app"]["phases"]}
     compared = []
@@ -190,7 +201,7 @@ def _pair(bases: Sequence[Recording], others: Sequence[Recording]) -> Pair:
     findings = {cost: _findings(cells, cost, differing or tuple(phases), scale, base.spec, other.spec, names)
                 for cost in COSTS}  # fmt: skip
     leads = _leads(whole("instructions"), whole("rep_bytes"))
-    guests = [_guest(recordings, ledger) for recordings, ledger in ((bases, base), (others, other))]
+    guests = [_guest(recordings, side) for recordings, side in ((bases, base), (others, other))]
     return Pair(
         base=guests[0],
         other=guests[1],
@@ -275,9 +286,9 @@ def _findings(cells: Mapping[Cost, Cells], cost: Cost, phases: Sequence[int], sc
 
 
 def _weighted(frame: pd.DataFrame, scale: Mapping[int, float]) -> dict[tuple[object, ...], float]:
+    frame = frame[(frame["delta"] != 0) & frame["phase"].isin(list(scale))]
     keys = zip(*(frame[column].tolist() for column in CELL), strict=True)
-    return {key: delta * scale[key[0]] for key, delta in zip(keys, frame["delta"].tolist(), strict=True)
-            if key[0] in scale}  # fmt: skip
+    return {key: delta * scale[key[0]] for key, delta in zip(keys, frame["delta"].tolist(), strict=True)}
 
 
 def _in_order(leads: Cost, *lists: tuple[Finding, ...]) -> tuple[Finding, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 import numpy as np
@@ -41,15 +42,17 @@ class GuestLedger:
 
     def total(self, cost: Cost, phase: int) -> Spread:
         """The cost per op of a phase."""
-        frame = self.costs[cost]
-        return spread(frame[frame.index.get_level_values("phase") == phase].sum().tolist())
+        sums = self._sums[cost]
+        return spread(sums.reindex([phase], fill_value=0.0).to_numpy()[0].tolist())
 
     def whole(self, cost: Cost, phases: Sequence[int]) -> Spread:
         """The cost of all ops of some phases together (not per op)."""
-        frame = self.costs[cost]
-        numbers = frame.index.get_level_values("phase")
-        weights = numbers.map(lambda number: self.ops[number] if number in phases else 0)
-        return spread(frame.mul(np.asarray(weights), axis=0).sum().tolist())
+        sums = self._sums[cost].reindex(list(phases), fill_value=0.0)
+        return spread(sums.mul([self.ops[phase] for phase in phases], axis=0).sum().tolist())
+
+    @cached_property
+    def _sums(self) -> dict[Cost, pd.DataFrame]:
+        return {cost: frame.groupby(level="phase").sum() for cost, frame in self.costs.items()}
 
 
 def of_guest(recordings: Sequence[Recording], phases: Sequence[int]) -> GuestLedger:

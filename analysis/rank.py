@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.align import Cells
+from analysis.align import CELL, Cells
 from analysis.ledger import Cost
 from analysis.split import Floats
 from analysis.statistics import Change, spread
@@ -20,6 +20,8 @@ MOST: Final = 12
 """No list of findings is longer."""
 ALIKE: Final = 0.5
 """Cells share a cause if this share of the one's difference is in functions that changed in the other too."""
+CELLS: Final = 1000
+"""Cells that are looked at, the largest differences first; a tour of 25 phases has a few thousand."""
 FUNCTIONS: Final = 8
 """Functions named per finding."""
 
@@ -77,13 +79,17 @@ def rank(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, companion: M
     What exceeds the seed spread comes first, then the larger difference.  ``companion`` is the weighted difference of
     the other cost per (phase, operation, layer).
     """
-    delta = cells.frame["delta"].to_numpy(dtype=np.float64) * weights
+    delta = cells.columns["delta"] * weights
     whole = float(delta[rows].sum())
-    groups = causes(cells, rows, delta)
-    findings = [_finding(cells, group, weights, whole, companion) for group in groups]
-    findings.sort(key=lambda one: (one.within_spread, -abs(one.change.delta), one.layer, one.operations))
-    kept = fewest([finding.change.delta for finding in findings], whole)
-    return tuple(findings[:kept])
+    groups = [(group, _change(cells, group, weights)) for group in causes(cells, rows, delta)]
+    groups.sort(key=lambda pair: (pair[1].verdict == "within seed spread", -abs(pair[1].delta), pair[0].tolist()))
+    kept = fewest([change.delta for _, change in groups], whole)
+    return tuple(_finding(cells, group, change, weights, whole, companion) for group, change in groups[:kept])
+
+
+def _change(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats) -> Change:
+    sides = [(runs[rows] * weights[rows, None]).sum(axis=0).tolist() for runs in (cells.base_runs, cells.other_runs)]
+    return Change(*map(spread, sides))
 
 
 def fewest(deltas: Sequence[float], whole: float) -> int:
@@ -115,46 +121,45 @@ def causes(cells: Cells, rows: npt.NDArray[np.intp], delta: Floats) -> list[npt.
     sizes = np.abs(delta[order])
     if not len(order) or sizes.sum() == 0:
         return []
-    order = order[: int(np.searchsorted(np.cumsum(sizes), 0.995 * sizes.sum())) + 1]
-    layers, per_op = cells.frame["layer"].to_numpy(), cells.frame["delta"].to_numpy(dtype=np.float64)
-    by_cell = _functions_by_cell(cells, order)
-    groups: dict[tuple[str, bool], list[tuple[list[int], dict[str, float]]]] = {}
+    order = order[: min(CELLS, int(np.searchsorted(np.cumsum(sizes), 0.995 * sizes.sum())) + 1)]
+    layers, per_op = cells.columns["layer"], cells.columns["delta"]
+    groups: list[tuple[list[int], dict[str, float]]] = []
+    # Which groups of a layer and direction have a function: only those can resemble a cell.
+    having: dict[tuple[str, bool, str], list[int]] = {}
     for row in order.tolist():
-        scale = delta[row] / per_op[row]
-        mine = {name: value * scale for name, value in _material(by_cell[row], delta[row] > 0).items()}
-        peers = groups.setdefault((layers[row], bool(delta[row] > 0)), [])
-        for members, functions in peers:
-            shared = mine.keys() & functions.keys()
-            if _share(mine, shared) >= ALIKE or _share(functions, shared) >= ALIKE:
-                members.append(row)
-                for name, value in mine.items():
-                    functions[name] = functions.get(name, 0.0) + value
-                break
-        else:
-            peers.append(([row], mine))
-    return [np.array(members, dtype=np.intp) for peers in groups.values() for members, _ in peers]
+        rising, scale = bool(delta[row] > 0), delta[row] / per_op[row]
+        mine = {name: value * scale for name, value in _material(cells.functions_of(row), rising).items()}
+        near = {number for name in mine for number in having.get((layers[row], rising, name), ())}
+        alike = (number for number in sorted(near) if _alike(mine, groups[number][1]))
+        number = next(alike, len(groups))
+        if number == len(groups):
+            groups.append(([], {}))
+        members, functions = groups[number]
+        members.append(row)
+        for name, value in mine.items():
+            if name not in functions:
+                having.setdefault((layers[row], rising, name), []).append(number)
+            functions[name] = functions.get(name, 0.0) + value
+    return [np.array(members, dtype=np.intp) for members, _ in groups]
 
 
-def _functions_by_cell(cells: Cells, rows: npt.NDArray[np.intp]) -> dict[int, dict[str, float]]:
-    frame = cells.functions
-    frame = frame[frame["cell"].isin(rows) & (frame["delta"] != 0)]
-    found: dict[int, dict[str, float]] = {row: {} for row in rows.tolist()}
-    for cell, name, value in zip(frame["cell"].tolist(), frame["function"].tolist(), frame["delta"].tolist(),
-                                 strict=True):  # fmt: skip
-        found[cell][name] = value
-    return found
+def _alike(one: dict[str, float], other: dict[str, float]) -> bool:
+    shared = one.keys() & other.keys()
+    return _share(one, shared) >= ALIKE or _share(other, shared) >= ALIKE
 
 
-def _material(functions: dict[str, float], rising: bool) -> dict[str, float]:
-    """The functions that make nine tenths of a cell's difference, in its own direction."""
-    ordered = sorted(((value, name) for name, value in functions.items() if (value > 0) == rising),
+def _material(functions: Iterable[tuple[str, float, float]], rising: bool) -> dict[str, float]:
+    """The functions that make nine tenths of a cell's difference, in its own direction, with their differences."""
+    ordered = sorted(((other - base, name) for name, base, other in functions if (other > base) == rising),
                      key=lambda pair: (-abs(pair[0]), pair[1]))  # fmt: skip
     enough = 0.9 * sum(abs(value) for value, _ in ordered)
     kept: dict[str, float] = {}
+    so_far = 0.0
     for value, name in ordered:
-        if sum(map(abs, kept.values())) >= enough:
+        if so_far >= enough:
             break
         kept[name] = value
+        so_far += abs(value)
     return kept
 
 
@@ -163,49 +168,55 @@ def _share(functions: dict[str, float], names: set[str]) -> float:
     return sum(abs(functions[name]) for name in names) / whole if whole else 0.0
 
 
-def _finding(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, whole: float,
+def _finding(cells: Cells, rows: npt.NDArray[np.intp], change: Change, weights: Floats, whole: float,
              companion: Mapping[tuple[object, ...], float]) -> Finding:  # fmt: skip
-    frame = cells.frame.iloc[rows]
     weight = weights[rows]
-    change = Change(*(spread((runs[rows] * weight[:, None]).sum(axis=0).tolist())
-                      for runs in (cells.base_runs, cells.other_runs)))  # fmt: skip
+    column = {name: values[rows] for name, values in cells.columns.items()}
+    keys = list(zip(*(column[name].tolist() for name in CELL), strict=True))
 
-    def total(column: str) -> float:
-        return float((frame[column].to_numpy(dtype=np.float64) * weight).sum())
+    def total(name: str) -> float:
+        return float((column[name] * weight).sum())
 
-    def largest_first(column: str) -> tuple[object, ...]:
-        moved = (frame["delta"].abs() * weight).groupby(frame[column]).sum()
-        return tuple(moved.sort_values(ascending=False, kind="stable").index.tolist())
+    def largest_first(position: int) -> list[Any]:
+        sizes: dict[Any, float] = {}
+        for key, size in zip(keys, np.abs(column["delta"] * weight).tolist(), strict=True):
+            sizes[key[position]] = sizes.get(key[position], 0.0) + size
+        return sorted(sizes, key=lambda value: -sizes[value])
 
-    once = frame.assign(weight=weight).drop_duplicates(["phase", "operation"])
-    of = cells.functions[cells.functions["cell"].isin(rows)]
-    by_row = np.zeros(len(cells.frame))
-    by_row[rows] = weight
-    scaled = of[["base", "other"]].mul(by_row[of["cell"].to_numpy()], axis=0).groupby(of["function"]).sum()
-    moved = (scaled["other"] - scaled["base"]).abs()
-    changed = scaled[moved > 1e-9 * max(float(moved.max()), 1.0)]
-    # A function that goes the other way is named only after those that make the difference.
-    with_it = np.sign(changed["other"] - changed["base"]) == np.sign(change.delta)
-    changed = changed.assign(size=moved[changed.index], with_it=with_it, name=changed.index)
-    changed = changed.sort_values(["with_it", "size", "name"], ascending=[False, False, True])
-    top = changed.head(FUNCTIONS)
-    keys = zip(frame["phase"], frame["operation"], frame["layer"], strict=True)
+    # Cells of one operation in several phases have calls in each; in several layers of a phase, once.
+    once = {key[:2]: row for row, key in enumerate(keys)}
+    calls = [float(sum(column[name][row] * weight[row] for row in once.values())) for name in
+             ("base_calls", "other_calls")]  # fmt: skip
+    changed = _functions(cells, rows, weights, change.delta > 0)
     return Finding(
         cost=cells.cost,
-        phases=tuple(int(str(phase)) for phase in largest_first("phase")),
-        operations=tuple(str(operation) for operation in largest_first("operation")),
-        layer=str(frame["layer"].iat[0]),
+        phases=tuple(largest_first(0)),
+        operations=tuple(largest_first(1)),
+        layer=str(column["layer"][0]),
         change=change,
         share=change.delta / whole if whole else 0.0,
         count=total("count"),
         unit=total("unit"),
         structural=total("structural"),
-        base_calls=float((once["base_calls"] * once["weight"]).sum()),
-        other_calls=float((once["other_calls"] * once["weight"]).sum()),
+        base_calls=calls[0],
+        other_calls=calls[1],
         deferred=total("other_deferred") - total("base_deferred"),
-        functions=tuple(Function(str(name), float(base), float(other)) for name, base, other in
-                        zip(top["name"], top["base"], top["other"], strict=True)),
-        more_functions=len(changed) - len(top),
+        functions=tuple(changed[:FUNCTIONS]),
+        more_functions=len(changed[FUNCTIONS:]),
         cells=len(rows),
         other_cost=sum(companion.get(key, 0.0) for key in keys),
-    )  # fmt: skip
+    )
+
+
+def _functions(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, rising: bool) -> list[Function]:
+    """The functions that changed; one that goes the other way comes only after those that make the difference."""
+    sums: dict[str, list[float]] = {}
+    for row in rows.tolist():
+        for name, base, other in cells.functions_of(row):
+            mine = sums.setdefault(name, [0.0, 0.0])
+            mine[0] += base * weights[row]
+            mine[1] += other * weights[row]
+    found = [Function(name, base, other) for name, (base, other) in sums.items()]
+    least = 1e-9 * max([1.0, *(abs(function.delta) for function in found)])
+    found = [function for function in found if abs(function.delta) > least]
+    return sorted(found, key=lambda one: ((one.delta > 0) != rising, -abs(one.delta), one.name))
