@@ -29,7 +29,8 @@ USUAL_BOOT_S: Final = 2.5
 """CPU seconds that a boot takes on the machine the limits were chosen on; a slower one gets longer to run."""
 
 STDERR_BYTES: Final = 64 << 10
-_LINES_KEPT: Final = 200_000
+LINES_KEPT: Final = 4000
+"""Lines kept for the verdict: the last ones, and as many again after a panic."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,9 @@ class _Watch:
     def _take(self, line: str, now: float) -> None:
         was_ready = self.conversation.ready
         self.conversation.hear(line)
-        if len(self.lines) < _LINES_KEPT:
+        if self._panicked is None and len(self.lines) >= LINES_KEPT:
+            del self.lines[: LINES_KEPT // 2]
+        if len(self.lines) < 2 * LINES_KEPT:
             self.lines.append(line)
         if self.conversation.ready and not was_ready:
             self.boot_s, self.boot_cpu_s = now - self._started, _cpu_seconds(self._process.pid)

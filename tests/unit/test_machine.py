@@ -224,6 +224,17 @@ def test_a_panic_ends_the_wait_with_its_trace(tmp_path: Path, monkeypatch: pytes
     assert outcome.wall_s < 10
 
 
+def test_a_panic_is_found_however_much_was_said_before_and_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boot, "PANIC_TAIL_S", 0.3)
+    monkeypatch.setattr(boot, "LINES_KEPT", 100)
+    outcome = run(tmp_path, "seq 5000; echo Kernel panic - not syncing: here; seq 5000; exec sleep 60", Limits())
+    assert isinstance(outcome.failure, GuestPanic)
+    assert "not syncing: here\n  | 1\n" in str(outcome.failure)
+    assert outcome.console.count(b"\n") > 10_000, "the log has it all"
+
+
 def test_a_program_that_cannot_be_executed_is_told(tmp_path: Path) -> None:
     program = script(tmp_path, "")
     program.chmod(0o644)
@@ -246,7 +257,9 @@ from datetime import datetime
 from pathlib import Path
 from profiler.machine import boot
 from profiler.machine.command import Command
-boot.run(lambda s: Command(Path({str(program)!r}), 'm', 1, Path('k'), None, '', datetime(2026, 1, 1), s), panics=())
+boot.run(lambda socket: Command(
+    qemu=Path({str(program)!r}), machine='m', memory_mib=1, kernel=Path('k'), initrd=None, append='',
+    clock=datetime(2026, 1, 1), random_seed=1, qmp_socket=socket), panics=())
 """
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=root)
     deadline = time.monotonic() + 20
