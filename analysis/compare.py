@@ -201,6 +201,11 @@ def _pair(bases: Sequence[Recording], others: Sequence[Recording],
     findings = {cost: _findings(cells, cost, differing or tuple(phases), scale, base.spec, other.spec, names)
                 for cost in COSTS}  # fmt: skip
     leads = _leads(whole("instructions"), whole("rep_bytes"))
+    # The other cost has findings of its own only where it differs as well; else they would rank what the seeds do.
+    if leads == "rep_bytes" and whole("instructions").verdict != "differs":
+        findings["instructions"] = ()
+    if leads == "instructions" and not _material(whole("instructions"), whole("rep_bytes")):
+        findings["rep_bytes"] = ()
     guests = [_guest(recordings, side) for recordings, side in ((bases, base), (others, other))]
     return Pair(
         base=guests[0],
@@ -330,9 +335,12 @@ def _notes(guests: Mapping[str, Sequence[Recording]], people: Sequence[Guest]) -
     alike = [guest.spec for guest in people if guest.runs == 1 and len(guest.seeds) > 1]
     if alike:
         notes.append(f"all seeds gave the same ledger, which counts as one run: {', '.join(alike)}")
-    memory = {one.manifest["qemu"]["memory_mib"] for ones in guests.values() for one in ones}
+    # A seed may vary the size of memory; it matters if the guests did not run with the same sizes.
+    memory = {tuple(sorted({one.manifest["qemu"]["memory_mib"] for one in ones})) for ones in guests.values()}
     if len(memory) > 1:
-        notes.append(f"memory differs: {', '.join(str(size) for size in sorted(memory))} MiB")
+        sizes = "; ".join(f"{spec}: {sorted({one.manifest['qemu']['memory_mib'] for one in ones})}"
+                          for spec, ones in guests.items())  # fmt: skip
+        notes.append(f"memory differs between guests, in MiB: {sizes}")
     lacking = sorted({f"{name} ({one.manifest['probe']['capabilities'][name]['reason']})" for ones in guests.values()
                       for one in ones for name in one.manifest["probe"]["capabilities"]
                       if not one.manifest["probe"]["capabilities"][name]["available"]})  # fmt: skip

@@ -22,6 +22,8 @@ ALIKE: Final = 0.5
 """Cells share a cause if this share of the one's difference is in functions that changed in the other too."""
 CELLS: Final = 1000
 """Cells that are looked at, the largest differences first; a tour of 25 phases has a few thousand."""
+MINOR: Final = 0.02
+"""Causes below this share of the largest are not listed, nor functions below this share of their finding named."""
 FUNCTIONS: Final = 8
 """Functions named per finding."""
 
@@ -83,6 +85,8 @@ def rank(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, companion: M
     whole = float(delta[rows].sum())
     groups = [(group, _change(cells, group, weights)) for group in causes(cells, rows, delta)]
     groups.sort(key=lambda pair: (pair[1].verdict == "within seed spread", -abs(pair[1].delta), pair[0].tolist()))
+    least = MINOR * max((abs(change.delta) for _, change in groups), default=0.0)
+    groups = [(group, change) for group, change in groups if abs(change.delta) >= least]
     kept = fewest([change.delta for _, change in groups], whole)
     return tuple(_finding(cells, group, change, weights, whole, companion) for group, change in groups[:kept])
 
@@ -188,6 +192,7 @@ def _finding(cells: Cells, rows: npt.NDArray[np.intp], change: Change, weights: 
     calls = [float(sum(column[name][row] * weight[row] for row in once.values())) for name in
              ("base_calls", "other_calls")]  # fmt: skip
     changed = _functions(cells, rows, weights, change.delta > 0)
+    named = [one for one in changed[:FUNCTIONS] if abs(one.delta) >= MINOR * abs(change.delta)] or changed[:1]
     return Finding(
         cost=cells.cost,
         phases=tuple(largest_first(0)),
@@ -201,8 +206,8 @@ def _finding(cells: Cells, rows: npt.NDArray[np.intp], change: Change, weights: 
         base_calls=calls[0],
         other_calls=calls[1],
         deferred=total("other_deferred") - total("base_deferred"),
-        functions=tuple(changed[:FUNCTIONS]),
-        more_functions=len(changed[FUNCTIONS:]),
+        functions=tuple(named),
+        more_functions=len(changed) - len(named),
         cells=len(rows),
         other_cost=sum(companion.get(key, 0.0) for key in keys),
     )

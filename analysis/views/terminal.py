@@ -17,7 +17,7 @@ from analysis.views.escape import clean
 from analysis.words import headline, number
 
 WIDTH: Final = 80
-_TOP: Final = 6  # findings over all phases that are shown per guest and cost
+_TOP: Final = 6  # findings over all phases that are shown per guest
 _NAMES: Final = 4  # functions named in a line
 
 
@@ -79,15 +79,11 @@ def _pair(pair: Pair) -> Iterator[Text]:
     yield from _block(f"{other} {lead}.", "", "  ", "bold")
     yield from (_change_line(name, changes[name]) for name in (first, second))
     yield _cut(f"{len(pair.differing_phases)} of {len(pair.phases)} phases differ beyond the seed spread.")
-    lists = {"instructions": pair.findings, "rep_bytes": pair.byte_findings}
-    for cost in (first, second):
-        if cost != pair.leads and changes[cost].verdict == "same":
-            continue
-        for rank, finding in enumerate(lists[cost][:_TOP], start=1):
-            mark = "; within seed spread" if finding.within_spread else ""
-            label = "instructions" if cost == "instructions" else "string bytes"
-            tail = f"({_share(finding.share).strip()} of the difference in {label}{mark})"
-            yield from _block(f"{rank}. {finding.sentence} {tail}", "  ", "     ")
+    for rank, finding in enumerate(pair.in_order[:_TOP], start=1):
+        mark = "; within seed spread" if finding.within_spread else ""
+        label = "instructions" if finding.cost == "instructions" else "string bytes"
+        tail = f"({_share(finding.share).strip()} of the difference in {label}{mark})"
+        yield from _block(f"{rank}. {finding.sentence} {tail}", "  ", "     ")
     differing = [phase for phase in pair.phases if phase.differs]
     for phase in differing:
         yield Text()
