@@ -107,10 +107,10 @@ void faulted(const struct segment *before, uint64_t began, uint64_t did, struct 
             cell->rep_bytes -= before->rep_size;
             now.rep_total--;
         }
-    } else if (did < before->n || (before->class == CLASS_KERNEL && !before->tail)) {
+    } else if (did + before->doubtful < before->n || (before->class == CLASS_KERNEL && !before->tail)) {
         take_back(cell);
     } else if (!before->tail) {
-        now.retry = (struct retry){before->last_pc, cell};
+        now.retry = (struct retry){did == before->n ? before->last_pc : before->before_last_pc, cell};
     }
 }
 

@@ -13,11 +13,48 @@ struct insn_info {
     uint8_t kind;
     uint8_t rep_size; /* bytes per iteration of a REP instruction */
     uint8_t marker;   /* NN of nopl 0x5eed00NN(%rax) */
+    bool quiet;       /* accesses no memory and raises no exception: if it begins, it completes */
 };
+
+/* Whether opcode `op` (after prefixes and REX) with ModRM byte `modrm` is one of the common quiet ones. */
+static inline bool insn_is_quiet(uint8_t op, uint8_t next, uint8_t modrm2)
+{
+    bool registers = next >= 0xc0;
+    switch (op) {
+    case 0x00 ... 0x0e:
+    case 0x10 ... 0x3f: /* ALU: r/m forms, then immediate to the accumulator; the rest is prefixes or invalid */
+        return (op & 7) < 4 ? registers : (op & 7) < 6;
+    case 0x63:
+    case 0x80 ... 0x81:
+    case 0x83 ... 0x8b:
+    case 0xc0 ... 0xc1:
+    case 0xd0 ... 0xd3:
+    case 0xfe:
+        return registers;
+    case 0x8d: /* lea */
+    case 0x90:
+    case 0x98 ... 0x99:
+    case 0xa8 ... 0xa9:
+    case 0xb0 ... 0xbf:
+    case 0x70 ... 0x7f:
+    case 0xe9:
+    case 0xeb:
+        return true;
+    case 0xc6 ... 0xc7:
+        return registers && (next & 0x38) == 0; /* not xabort, xbegin */
+    case 0xf6 ... 0xf7:
+        return registers && (next & 0x30) != 0x30; /* not div, idiv */
+    case 0x0f:
+        if (next == 0x1f || (next & 0xf0) == 0x80) /* nop, jcc */
+            return true;
+        return ((next & 0xf0) == 0x40 || (next & 0xf0) == 0x90 || (next & 0xf6) == 0xb6) && modrm2 >= 0xc0;
+    }
+    return false;
+}
 
 static inline struct insn_info insn_decode(const uint8_t *b, size_t n)
 {
-    struct insn_info r = {INSN_OTHER, 0, 0};
+    struct insn_info r = {INSN_OTHER, 0, 0, false};
     bool rep = false, o16 = false, rexw = false;
     size_t i = 0;
     if (n == 7 && b[0] == 0x0f && b[1] == 0x1f && b[2] == 0x80 && b[4] == 0x00 && b[5] == 0xed && b[6] == 0x5e) {
@@ -38,6 +75,7 @@ static inline struct insn_info insn_decode(const uint8_t *b, size_t n)
     if (i >= n)
         return r;
     uint8_t op = b[i], next = i + 1 < n ? b[i + 1] : 0;
+    r.quiet = insn_is_quiet(op, next, i + 2 < n ? b[i + 2] : 0);
     switch (op) {
     case 0x6c ... 0x6f:
     case 0xa4 ... 0xa7:

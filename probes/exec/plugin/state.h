@@ -18,7 +18,7 @@ enum { SEEN_UNKNOWN, SEEN_VDSO, SEEN_IDLE, SEEN_DEVICE_WAIT, SEEN_FIRST };
 
 /* A run of instructions of one function within one translation block. */
 struct segment {
-    uint64_t pc, last_pc; /* of its first and last instruction */
+    uint64_t pc, before_last_pc, last_pc; /* of its first, last but one, and last instruction */
     struct hook *hook; /* at its first instruction, or NULL */
     uint64_t rep_pc;   /* address of the REP instruction that ends the block here, or 0 */
     uint32_t seen;     /* function */
@@ -27,6 +27,7 @@ struct segment {
     uint8_t tail;      /* INSN_IRET, INSN_SYSRET, INSN_HLT: what ends the block here, else 0; INSN_MARKER: arming */
     uint8_t class;     /* enum function_class */
     uint8_t rep_size;
+    bool doubtful; /* the last instruction may belong to the next block instead */
 };
 
 /* What inline operations write. */

@@ -54,26 +54,58 @@ static bool of_access(const struct hook *h)
     return h->kind >= HOOK_SWITCH_OUT;
 }
 
+/*
+ * Inline counting.  Only an instruction that may fault must find everything before it counted, so the quiet ones in
+ * front of it are counted together with it; and so is all of a segment at its end.
+ */
+static struct {
+    struct qemu_plugin_insn *insn; /* the last one seen */
+    unsigned owed;                 /* instructions up to and including it that are not counted yet */
+} inline_count;
+
+static void count_owed(void)
+{
+    if (inline_count.owed && exact)
+        wl_inline_add(&counters, inline_count.insn, offsetof(struct counters, raw), inline_count.owed);
+    inline_count.owed = 0;
+}
+
+/*
+ * QEMU's x86 translator takes back an instruction that is not the first of a block and crosses a page (the next block
+ * begins with it), after it has told plugins of it.  They see what bytes had been read by then, so that any last
+ * instruction near a page's end may be one, unless its bytes are those of a whole one.
+ */
+static bool perhaps_taken_back(size_t index, size_t n, const struct insn_info *info, uint64_t pc)
+{
+    return index && index == n - 1 && info->kind == INSN_OTHER && (pc & 0xfff) + 15 > 0x1000;
+}
+
 void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
 {
     size_t n = qemu_plugin_tb_n_insns(tb);
     struct segment *s = NULL;
     struct insn_info info = {0};
-    uint64_t pc = 0;
-    struct qemu_plugin_insn *insn = NULL;
+    uint64_t pc = 0, function_end = 0;
+    int function_before = -1;
     for (size_t i = 0; i < n; i++) {
         uint8_t bytes[16];
-        insn = qemu_plugin_tb_get_insn(tb, i);
+        struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
         pc = qemu_plugin_insn_vaddr(insn);
         info = insn_decode(bytes, wl_insn_bytes(insn, bytes));
+        bool doubtful = perhaps_taken_back(i, n, &info, pc);
+        if (doubtful)
+            count_owed();
         struct hook *hook = config_hook(&config, pc);
         if (hook && of_access(hook)) {
             qemu_plugin_register_vcpu_mem_cb(insn, on_access, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, hook);
             hook = NULL;
         }
-        int function = config_function(&config, pc);
+        int function = i && pc < function_end ? function_before : config_function(&config, pc);
+        function_before = function;
+        function_end = function < 0 ? 0 : config.functions[function].start + config.functions[function].size;
         if (!s || hook || seen_at(pc, function) != s->seen) {
             struct segment *next = segment_new(pc, function, hook);
+            count_owed();
             wl_exec_cb cb = callback_of(next, info.kind == INSN_REP);
             if (s)
                 qemu_plugin_register_vcpu_insn_exec_cb(insn, cb, QEMU_PLUGIN_CB_NO_REGS, next);
@@ -81,13 +113,21 @@ void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
                 qemu_plugin_register_vcpu_tb_exec_cb(tb, cb, QEMU_PLUGIN_CB_NO_REGS, next);
             s = next;
         }
-        if (info.kind == INSN_MARKER)
+        if (info.kind == INSN_MARKER) {
+            count_owed();
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_marker, QEMU_PLUGIN_CB_NO_REGS,
                                                    (void *)(uintptr_t)info.marker);
-        if (exact)
-            wl_inline_add(&counters, insn, offsetof(struct counters, raw), 1);
+        }
         s->n++;
+        s->doubtful = doubtful;
+        s->before_last_pc = s->last_pc;
+        s->last_pc = pc;
+        inline_count.insn = insn;
+        inline_count.owed++;
+        if (!info.quiet)
+            count_owed();
     }
+    count_owed();
     if (!s)
         return;
     if (info.kind == INSN_REP) {
@@ -96,5 +136,4 @@ void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
     } else if (info.kind == INSN_IRET || info.kind == INSN_SYSRET || info.kind == INSN_HLT) {
         s->tail = info.kind;
     }
-    s->last_pc = pc;
 }
