@@ -1,0 +1,154 @@
+"""Where a function first touches what its argument points at: small functions, written by hand and assembled."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from probes.exec.disassembly import Code
+from profiler.errors import ArtifactCorrupt
+
+pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no assembler on this machine")
+
+BASE = 0xFFFFFFFF81000000
+RDI, RSI, RDX, RCX, R8, R9 = range(6)
+Assemble = Callable[..., tuple[Code, int]]
+
+
+@pytest.fixture
+def assemble(tmp_path: Path) -> Assemble:
+    """Assembly text in, its code at BASE and its size out."""
+
+    def make(*lines: str) -> tuple[Code, int]:
+        body = "\n".join(lines)
+        text = f".text\n.globl f\nf:\n{body}\nend:\n.globl size\n.set size, end - f\n"
+        (tmp_path / "f.S").write_text(text)
+        flags = ["-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none", f"-Wl,-Ttext={BASE:#x}", "-Wl,-ef"]
+        subprocess.run(["gcc", *flags, tmp_path / "f.S", "-o", tmp_path / "f"], check=True, timeout=60)
+        listing = subprocess.run(["nm", tmp_path / "f"], check=True, capture_output=True, text=True, timeout=60).stdout
+        size = next(int(line.split()[0], 16) for line in listing.splitlines() if line.endswith(" size"))
+        return Code(tmp_path / "f"), size
+
+    return make
+
+
+def first(assemble: Assemble, argument: int, *lines: str) -> tuple[int, int] | None:
+    """(offset in the function, displacement) of the first access; or None."""
+    code, size = assemble(*lines)
+    access = code.first_access(BASE, size, argument)
+    return None if access is None else (access.address - BASE, access.disp)
+
+
+def test_a_store_through_the_argument(assemble: Assemble) -> None:
+    # As Linux's __switch_to_asm: six pushes, then the stack pointers.
+    lines = ["push %rbp", "push %rbx", "push %r12", "movq %rsp, 0x1518(%rdi)", "movq 0x1518(%rsi), %rsp", "ret"]
+    assert first(assemble, RDI, *lines) == (4, 0x1518)
+    assert first(assemble, RSI, *lines) == (11, 0x1518)
+
+
+@pytest.mark.parametrize(("argument", "register"), list(enumerate(["rdi", "rsi", "rdx", "rcx", "r8", "r9"])))
+def test_every_argument_has_its_register(assemble: Assemble, argument: int, register: str) -> None:
+    assert first(assemble, argument, "nop", f"movl $1, 0x20(%{register})", "ret") == (1, 0x20)
+
+
+def test_a_negative_displacement_and_none(assemble: Assemble) -> None:
+    assert first(assemble, RDI, "movb $0, -8(%rdi)", "ret") == (0, -8)
+    assert first(assemble, RDI, "lock incl (%rdi)", "ret") == (0, 0)
+
+
+def test_copies_of_the_argument_count(assemble: Assemble) -> None:
+    found = first(assemble, RDI, "mov %rdi, %rbx", "mov %rbx, %r13", "xor %edi, %edi", "mov 0x18(%r13), %eax", "ret")
+    assert found == (8, 0x18)
+
+
+def test_fentry_keeps_the_argument_and_another_call_does_not(assemble: Assemble) -> None:
+    assert first(assemble, RDI, "call end", "mov 8(%rdi), %rax", "ret") == (5, 8)
+    assert first(assemble, RDI, "nop", "call end", "mov 8(%rdi), %rax", "ret") is None
+    assert first(assemble, RDI, "mov %rdi, %rbp", "call end", "mov 8(%rbp), %rax", "ret") == (8, 8)
+    assert first(assemble, RDI, "mov %rdi, %r10", "call end", "mov 8(%r10), %rax", "ret") is None
+
+
+@pytest.mark.parametrize(
+    "clobber",
+    ["mov %rsi, %rdi", "xor %edi, %edi", "movb $1, %dil", "mov $1, %di", "lea 8(%rdi), %rdi", "pop %rdi", "inc %rdi",
+     "xchg %rdi, %rsi", "mov %edi, %edi"],
+)  # fmt: skip
+def test_a_register_that_was_overwritten_is_no_argument_any_more(assemble: Assemble, clobber: str) -> None:
+    assert first(assemble, RDI, clobber, "mov 8(%rdi), %rax", "ret") is None
+
+
+@pytest.mark.parametrize("part", ["%r8d", "%r8w", "%r8b"])
+def test_so_is_one_of_which_a_part_was_overwritten(assemble: Assemble, part: str) -> None:
+    assert first(assemble, R8, f"xor {part}, {part}", "mov 8(%r8), %rax", "ret") is None
+
+
+@pytest.mark.parametrize("part", ["%edx", "%dx", "%dl", "%dh"])
+def test_in_whatever_part(assemble: Assemble, part: str) -> None:
+    assert first(assemble, RDX, f"xor {part}, {part}", "mov 8(%rdx), %rax", "ret") is None
+
+
+def test_half_a_copy_is_none(assemble: Assemble) -> None:
+    assert first(assemble, RDI, "mov %edi, %ebx", "mov 8(%rbx), %rax", "ret") is None
+
+
+def test_a_jump_or_the_end_comes_first(assemble: Assemble) -> None:
+    assert first(assemble, RDI, "jmp end", "mov 8(%rdi), %rax", "ret") is None
+    assert first(assemble, RDI, "jmp *%rax", "mov 8(%rdi), %rax") is None
+    assert first(assemble, RDI, "ret", "mov 8(%rdi), %rax") is None
+    assert first(assemble, RDI, "nop") is None
+
+
+def test_a_conditional_jump_is_passed_by(assemble: Assemble) -> None:
+    # The path that never jumps is the one that is followed; whoever jumps makes no access there.
+    assert first(assemble, RDI, "test %rdi, %rdi", "je end", "mov 8(%rdi), %rax", "ret") == (5, 8)
+
+
+def test_an_index_says_nothing_about_the_argument(assemble: Assemble) -> None:
+    assert first(assemble, RDI, "mov 8(%rdi,%rax,4), %ecx", "ret") is None
+    assert first(assemble, RDI, "mov 8(%rax,%rdi), %ecx", "ret") is None
+    assert first(assemble, RDI, "mov 8(%rdi,%rax,4), %ecx", "mov 0x10(%rdi), %ecx", "ret") == (4, 0x10)
+
+
+def test_a_segment_says_nothing_either(assemble: Assemble) -> None:
+    assert first(assemble, RDI, "mov %gs:8(%rdi), %ecx", "ret") is None
+
+
+def test_what_looks_like_an_access_and_is_none(assemble: Assemble) -> None:
+    assert first(assemble, RDI, "lea 8(%rdi), %rax", "nopl 8(%rdi)", "ret") is None
+    assert first(assemble, RDI, "nopw 8(%rdi)", "mov %rax, 0x28(%rdi)", "ret") == (5, 0x28)
+
+
+def test_only_the_size_given_is_looked_at(assemble: Assemble) -> None:
+    code, _ = assemble("nop", "nop", "mov 8(%rdi), %rax", "ret")
+    assert code.first_access(BASE, 2, RDI) is None
+    assert code.first_access(BASE, 6, RDI) is not None
+
+
+def test_an_address_without_code(assemble: Assemble) -> None:
+    code, _ = assemble("mov 8(%rdi), %rax", "ret")
+    assert code.first_access(0x1234, 100, RDI) is None
+    assert code.read(BASE + 100_000, 4) == b""
+    assert code.read(BASE - 0x100000, 4) == b""
+    assert code.read(BASE, 4) == bytes.fromhex("488b4708")
+
+
+def test_stubs_that_push_a_vector(assemble: Assemble) -> None:
+    # As Linux's irq_entries_start: one 8-byte stub per vector.
+    stub = ["push $0x{:x}", "jmp end", ".balign 8, 0xcc"]
+    code, size = assemble(*(line.format(vector) for vector in (0x20, 0x7F, 0x80, 0xEF) for line in stub))
+    pushes = [address - BASE for address in code.pushes(BASE, size)]
+    assert len(pushes) == 4
+    assert pushes[:2] == [0, 8]
+
+
+def test_files_that_hold_no_code(tmp_path: Path) -> None:
+    for content in (b"", b"not an ELF file", b"\x7fELF" + b"\xff" * 60):
+        (tmp_path / "file").write_bytes(content)
+        with pytest.raises(ArtifactCorrupt):
+            Code(tmp_path / "file")
+    with pytest.raises(ArtifactCorrupt):
+        Code(tmp_path / "none")

@@ -1,0 +1,423 @@
+"""The plugin's C, as far as it can run without QEMU: linked into a small driver and asked from outside."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import capstone
+import numpy as np
+import pytest
+from capstone import x86_const
+
+from probes.exec import decode
+
+pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler on this machine")
+
+DRIVER = r"""
+#include "config.h"
+#include "events.h"
+#include "insn.h"
+#include "ledger.h"
+#include "threads.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct config config;
+
+static int insns(void) /* a line of hex bytes in, kind, size and marker out */
+{
+    char line[256];
+    while (fgets(line, sizeof line, stdin)) {
+        uint8_t bytes[16] = {0};
+        size_t n = 0;
+        for (char *p = line; n < 16 && sscanf(p, "%2hhx", &bytes[n]) == 1; p += 2)
+            n++;
+        struct insn_info info = insn_decode(bytes, n);
+        printf("%u %u %u\n", info.kind, info.rep_size, info.marker);
+    }
+    return 0;
+}
+
+static int look_up(const char *path, int n, char **addresses)
+{
+    if (!config_read(&config, path))
+        return 1;
+    for (int i = 0; i < n; i++) {
+        uint64_t addr = strtoull(addresses[i], NULL, 16);
+        struct hook *h = config_hook(&config, addr);
+        int f = config_function(&config, addr);
+        printf("%d %d %d\n", f, h ? (int)(h - config.hooks) : -1, f < 0 ? -1 : config.functions[f].part);
+    }
+    return 0;
+}
+
+static int threads(void)
+{
+    struct thread *first = threads_new(0, ROLE_MAIN); /* its task is not known yet */
+    threads_name(first, 0x1000);
+    printf("%d\n", threads_find(0x1000) == first);
+    struct thread *found = threads_find(0x2000);
+    printf("%u %u %d\n", found->index, found->role, threads_find(0x2000) == found);
+    threads_forget(0x2000); /* the thread ended, and the kernel uses its memory for another one */
+    struct thread *again = threads_new(0x2000, ROLE_APP);
+    printf("%u %d %d\n", again->index, threads_find(0x2000) == again, threads_find(0x2000) != found);
+    threads_forget(0x2000);
+    struct thread *third = threads_find(0x2000);
+    printf("%u %u\n", third->index, third->role);
+    threads_forget(0x9999); /* never seen */
+    for (uint64_t i = 0; i < 5000; i++) /* grows several times */
+        threads_find(0xffff888000000000u + i * 0x40);
+    int same = threads_find(0x1000) == first && threads_find(0x2000) == third;
+    for (uint64_t i = 0; i < 5000; i++)
+        same &= threads_find(0xffff888000000000u + i * 0x40)->index == 4 + i;
+    printf("%d %u\n", same, threads_count());
+    for (uint32_t i = 0; i < threads_count(); i++)
+        same &= threads_at(i)->index == i;
+    printf("%d\n", same);
+    return 0;
+}
+
+static int operations(void)
+{
+    struct thread t = {.role = ROLE_APP};
+    printf("%u", thread_operation(&t));
+    t.waker = 77;
+    printf(" %u", thread_operation(&t));
+    t.role = ROLE_IDLE;
+    printf(" %u", thread_operation(&t));
+    t.role = ROLE_APP;
+    t.user = true;
+    printf(" %u", thread_operation(&t));
+    t.in_syscall = true;
+    printf(" %u", thread_operation(&t));
+    t.syscall_op = 88;
+    printf(" %u", thread_operation(&t));
+    t.op = 99;
+    printf(" %u", thread_operation(&t));
+    t.frames[t.n_frames++] = (struct frame){.kind = FRAME_EXCEPTION, .from_user = false, .name = 55};
+    printf(" %u", thread_operation(&t));
+    t.frames[0].from_user = true;
+    printf(" %u", thread_operation(&t));
+    t.frames[t.n_frames++] = (struct frame){.kind = FRAME_IRQ, .name = 66};
+    printf(" %u\n", thread_operation(&t));
+    return 0;
+}
+
+static int ledger(const char *path)
+{
+    enum { N = 10 };
+    int32_t function_of[N];
+    for (int i = 0; i < N; i++)
+        function_of[i] = i < 4 ? -1 - i : i - 4;
+    struct cell *a = ledger_row(1, ROLE_MAIN, 5), *b = ledger_row(1, ROLE_APP, 5), *c = ledger_row(2, ROLE_MAIN, 5);
+    printf("%d %d\n", a != b && b != c && a != c, a == ledger_row(1, ROLE_MAIN, 5));
+    a[4] = (struct cell){100, 1, 2, 3, 0};
+    a[9] = (struct cell){50, 0, 0, 0, 7};
+    b[4] = (struct cell){1000, 10, 20, 30, 40};
+    ledger_row(NO_PHASE, ROLE_MAIN, 5)[4].raw = 12345; /* outside windows: never written */
+    ledger_move(a, b, N);
+    printf("%d\n", a[4].raw == 0 && a[9].idle == 0);
+    c[0].idle = 9; /* no instruction, but not empty */
+    c[5].raw = ~(uint64_t)0 >> 1;
+    FILE *f = fopen(path, "wb");
+    bool ok = f && ledger_write(f, N, function_of);
+    ok = f && fclose(f) == 0 && ok;
+    printf("%d\n", ok);
+    return 0;
+}
+
+static int events(const char *path, uint32_t n)
+{
+    if (!events_open(path))
+        return 1;
+    for (uint32_t i = 0; i < n; i++)
+        events_put(i * 3ull, i % 5, i % (EV_IDLE_END + 1), i % 4, -(int64_t)i);
+    printf("%" PRIu64 "\n", events_close());
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *what = argc > 1 ? argv[1] : "";
+    if (!strcmp(what, "insn"))
+        return insns();
+    if (!strcmp(what, "config"))
+        return look_up(argv[2], argc - 3, argv + 3);
+    if (!strcmp(what, "threads"))
+        return threads();
+    if (!strcmp(what, "operations"))
+        return operations();
+    if (!strcmp(what, "ledger"))
+        return ledger(argv[2]);
+    if (!strcmp(what, "events"))
+        return events(argv[2], (uint32_t)atoi(argv[3]));
+    return 2;
+}
+"""
+OTHER, REP, IRET, SYSRET, HLT, MARKER = range(6)
+ROLE_MAIN, ROLE_APP, ROLE_KERNEL = range(3)
+USER, INTERRUPT, BACKGROUND, PENDING = 1, 2, 3, 4
+DEFERRED = 0x8000
+
+
+@pytest.fixture(scope="module")
+def driver(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The driver, with every check that the compiler can add at run time."""
+    folder = tmp_path_factory.mktemp("driver")
+    plugin = root / "probes" / "exec" / "plugin"
+    (folder / "driver.c").write_text(DRIVER)
+    units = [plugin / f"{name}.c" for name in ("config", "ledger", "threads", "events")]
+    flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined", "-fno-sanitize-recover=all"]
+    command = ["gcc", *flags, f"-I{plugin}", folder / "driver.c", *units, "-o", folder / "driver"]
+    subprocess.run(command, check=True, timeout=60)
+    return folder / "driver"
+
+
+def ask(driver: Path, *arguments: object, text: str = "") -> list[str]:
+    done = subprocess.run([driver, *map(str, arguments)], input=text, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def kinds(driver: Path, encodings: Sequence[bytes]) -> list[tuple[int, ...]]:
+    said = ask(driver, "insn", text="".join(f"{code.hex()}\n" for code in encodings))
+    return [tuple(map(int, line.split())) for line in said]
+
+
+# -- instructions ------------------------------------------------------------------------------------------------------
+
+SIZES = {"b": 1, "w": 2, "d": 4, "q": 8}
+STRINGS = ("movs", "stos", "cmps", "scas", "lods", "ins", "outs")
+OPCODES = (0x6C, 0x6D, 0x6E, 0x6F, 0xA4, 0xA5, 0xA6, 0xA7, 0xAA, 0xAB, 0xAC, 0xAD, 0xAE, 0xAF)
+
+
+def encodings() -> Iterator[bytes]:
+    """String instructions with prefixes in every order, with and without REX."""
+    groups = [(), (0xF3,), (0xF2,), (0x66,), (0xF3, 0x66), (0xF2, 0x67), (0xF3, 0x67, 0x66), (0x2E, 0xF3), (0xF3, 0x65)]
+    for group in groups:
+        for order in itertools.permutations(group):
+            for rex in ((), (0x40,), (0x48,), (0x4F,)):
+                for opcode in OPCODES:
+                    if rex and rex[0] & 8 and opcode < 0x70:
+                        continue  # see test_port_strings_have_no_eight_bytes
+                    yield bytes((*order, *rex, opcode))
+
+
+def test_string_instructions_are_what_a_disassembler_says(driver: Path) -> None:
+    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    engine.detail = True
+    codes = list(encodings())
+    seen = set()
+    for code, (kind, size, _) in zip(codes, kinds(driver, codes), strict=True):
+        insn = next(engine.disasm(code, 0x1000))
+        assert insn.size == len(code)
+        name = insn.insn_name()
+        assert name[:-1] in STRINGS, f"{code.hex()} is {insn.mnemonic}: no string instruction"
+        # Processors and QEMU repeat F2 before every string instruction; capstone names it only where it is documented.
+        repeated = bool({0xF2, 0xF3} & set(code[:-1]))
+        assert repeated or insn.prefix[0] not in (x86_const.X86_PREFIX_REP, x86_const.X86_PREFIX_REPNE)
+        assert (kind, size) == ((REP, SIZES[name[-1]]) if repeated else (OTHER, 0)), f"{code.hex()} {insn.mnemonic}"
+        seen.add((repeated, name))
+    assert {name for repeated, name in seen if repeated} >= {s + b for s in STRINGS for b in "bwd"}
+    assert {name for repeated, name in seen if repeated} >= {s + "q" for s in STRINGS[:5]}
+
+
+def test_port_strings_have_no_eight_bytes(driver: Path) -> None:
+    # Intel SDM vol. 2, INS and OUTS: REX.W is ignored, an operand is 4 bytes at most.
+    assert kinds(driver, [bytes.fromhex("f3486d"), bytes.fromhex("f3486f")]) == [(REP, 4, 0), (REP, 4, 0)]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("48cf", IRET),  # iretq
+        ("cf", IRET),  # iretd
+        ("480f07", SYSRET),  # sysretq
+        ("0f07", SYSRET),  # sysretl
+        ("f4", HLT),
+        ("f3c3", OTHER),  # repz ret
+        ("f390", OTHER),  # pause
+        ("f30f1efa", OTHER),  # endbr64
+        ("f30f10c1", OTHER),  # movss
+        ("f20f10c1", OTHER),  # movsd of SSE, not of strings
+        ("f3480fb8c1", OTHER),  # popcnt
+        ("f30fbcc1", OTHER),  # tzcnt
+        ("f3ab", REP),  # rep stosd
+        ("ab", OTHER),  # stosd, once
+        ("0f05", OTHER),  # syscall: the hook at its target sees it
+        ("0ff4c1", OTHER),  # pmuludq: f4 is no HLT here
+        ("b0f4", OTHER),  # mov $0xf4, %al
+        ("48b8cfcfcfcfcfcfcfcf", OTHER),  # movabs with an immediate of iret's bytes
+        ("c5fa10c1", OTHER),  # vmovss
+        ("f2ff25f3a40000", OTHER),  # bnd jmp through a pointer whose displacement holds f3 a4
+        ("e9f4000000", OTHER),
+    ],
+)
+def test_instructions_that_end_or_only_look_like_it(driver: Path, code: str, kind: int) -> None:
+    assert kinds(driver, [bytes.fromhex(code)])[0][0] == kind
+
+
+def test_markers(driver: Path) -> None:
+    markers = [bytes((0x0F, 0x1F, 0x80, nn, 0x00, 0xED, 0x5E)) for nn in range(256)]
+    assert kinds(driver, markers) == [(MARKER, 0, nn) for nn in range(256)]
+    near = [
+        "0f1f8001000000",  # a compiler's nopl 1(%rax)
+        "0f1f800100ed5f",
+        "0f1f810100ed5e",  # through %rcx
+        "0f1f840100ed5e90",
+        "0f1f800100ed",  # cut short
+        "660f1f800100ed5e",
+    ]
+    assert [kind for kind, *_ in kinds(driver, [bytes.fromhex(code) for code in near])] == [OTHER] * len(near)
+
+
+def test_bytes_cut_short_are_no_instruction(driver: Path) -> None:
+    assert kinds(driver, [b"", b"\xf3", b"\xf3\x66", b"\xf3\x48", b"\x0f"]) == [(OTHER, 0, 0)] * 5
+
+
+# -- configuration -----------------------------------------------------------------------------------------------------
+
+KERNEL = 0xFFFFFFFF81000000
+LINES = [
+    "f 401000 10 a", "f 401010 8 L", "f 401020 1 l", f"f {KERNEL:x} 100 k", f"f {KERNEL + 0x100:x} 20 K",
+    "h op 401020 7 0", f"h syscall {KERNEL:x} 5 0", f"h switch-out {KERNEL + 8:x} 0 -1360",
+]  # fmt: skip
+
+
+def config(folder: Path, lines: Sequence[str], head: str | None = None) -> Path:
+    counts = [sum(line.startswith(letter) for line in lines) for letter in "fh"]
+    path = folder / "probe.conf"
+    path.write_text("\n".join([head or f"weaklink-exec 1 {counts[0]} {counts[1]}", *lines, ""]))
+    return path
+
+
+def test_addresses_find_functions_and_hooks(driver: Path, tmp_path: Path) -> None:
+    places = {
+        0x400FFF: (-1, -1, -1),
+        0x401000: (0, -1, 0),
+        0x40100F: (0, -1, 0),  # the last byte
+        0x401010: (1, -1, 1),  # the next function follows without a gap; a capital says: no entry
+        0x401017: (1, -1, 1),
+        0x401018: (-1, -1, -1),  # a gap belongs to nobody, not to the nearest function below
+        0x40101F: (-1, -1, -1),
+        0x401020: (2, 0, 0),  # of one byte
+        0x401021: (-1, -1, -1),
+        KERNEL - 1: (-1, -1, -1),
+        KERNEL: (3, 1, 0),
+        KERNEL + 8: (3, 2, 0),
+        KERNEL + 0xFF: (3, -1, 0),
+        KERNEL + 0x100: (4, -1, 1),
+        KERNEL + 0x11F: (4, -1, 1),
+        KERNEL + 0x120: (-1, -1, -1),
+        0: (-1, -1, -1),
+        2**64 - 1: (-1, -1, -1),
+    }
+    said = ask(driver, "config", config(tmp_path, LINES), *(f"{address:x}" for address in places))
+    assert [tuple(map(int, line.split())) for line in said] == list(places.values())
+
+
+def test_an_empty_configuration_finds_nothing(driver: Path, tmp_path: Path) -> None:
+    assert ask(driver, "config", config(tmp_path, []), "0", "401000") == ["-1 -1 -1"] * 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "head", "why"),
+    [
+        (["f 1000 10 k", "f 100f 10 k"], None, "overlap"),
+        (["f 2000 10 k", "f 1000 10 k"], None, "not sorted"),
+        (["f 1000 10 k", "f 1000 10 k"], None, "overlap"),
+        (["h op 20 1 0", "h op 10 1 0"], None, "not sorted"),
+        (["h op 10 1 0", "h syscall 10 1 0"], None, "two stand at one address"),
+        (["h surprise 10 1 0"], None, "unknown kind"),
+        (["h op 10 32768 0"], None, "not understood"),  # the bit that means deferred
+        (["x 10"], None, "not understood"),
+        (["f 1000 ten"], None, "not understood"),
+        (["f 1000 10 k"], "weaklink-exec 1 2 0", "fewer lines"),
+        (["f 1000 10 k", "f 2000 10 k"], "weaklink-exec 1 1 0", "not understood"),
+        ([], "weaklink-exec 1 0 1", "fewer lines"),
+        ([], "weaklink-exec 2 0 0", "not a configuration of this version"),
+        ([], "weaklink-exec 1 4000001 0", "not a configuration of this version"),
+        ([], "something else", "not a configuration of this version"),
+    ],
+)
+def test_what_is_no_configuration_is_refused(
+    driver: Path, tmp_path: Path, lines: list[str], head: str | None, why: str
+) -> None:
+    path = config(tmp_path, lines, head)
+    done = subprocess.run([driver, "config", path, "10"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert why in done.stderr
+    assert str(path) in done.stderr
+
+
+def test_no_configuration(driver: Path, tmp_path: Path) -> None:
+    done = subprocess.run([driver, "config", tmp_path / "none"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "cannot be opened" in done.stderr) == (1, True)
+
+
+# -- threads -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_task_address_used_again_is_another_thread(driver: Path) -> None:
+    assert ask(driver, "threads") == [
+        "1",
+        f"1 {ROLE_KERNEL} 1",  # a stranger is the kernel's until it is seen in user mode
+        "2 1 1",
+        f"3 {ROLE_KERNEL}",
+        "1 5004",
+        "1",
+    ]
+
+
+def test_what_a_thread_is_doing(driver: Path) -> None:
+    waker, syscall, operation, fault = 77, 88, 99, 55
+    assert list(map(int, ask(driver, "operations")[0].split())) == [
+        BACKGROUND, waker | DEFERRED, BACKGROUND, USER, PENDING, syscall, operation,
+        operation,  # a fault of the kernel's own is part of the operation
+        fault,  # a fault of user code is one by itself
+        INTERRUPT,
+    ]  # fmt: skip
+
+
+# -- what is written ---------------------------------------------------------------------------------------------------
+
+
+def test_the_ledger_that_is_written_is_the_one_that_is_read(driver: Path, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.bin"
+    assert ask(driver, "ledger", path) == ["1 1", "1", "1"]
+    cells = np.sort(np.fromfile(path, dtype=decode._CELL), order=["phase", "role", "function"])
+    columns = ["phase", "role", "operation", "function", "raw", "calls", "rep_iterations", "rep_bytes", "idle_ns"]
+    assert cells[columns].tolist() == [
+        (1, ROLE_APP, 5, 0, 1100, 11, 22, 33, 40),
+        (1, ROLE_APP, 5, 5, 50, 0, 0, 0, 7),
+        (2, ROLE_MAIN, 5, -1, 0, 0, 0, 0, 9),
+        (2, ROLE_MAIN, 5, 1, 2**63 - 1, 0, 0, 0, 0),
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 32767, 32768, 32769, 100_000])
+def test_events_come_back_in_order_and_complete(driver: Path, tmp_path: Path, count: int) -> None:
+    path = tmp_path / "events.bin"
+    assert ask(driver, "events", path, count) == ["0"]
+    events = np.fromfile(path, dtype=decode._EVENT)
+    numbers = np.arange(count)
+    assert np.array_equal(events["time"], numbers * 3)
+    assert np.array_equal(events["thread"], numbers % 5)
+    assert np.array_equal(events["kind"], numbers % 15)
+    assert np.array_equal(events["name"], numbers % 4)
+    assert np.array_equal(events["value"], -numbers)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("count", [1, 32768, 70_000])
+def test_events_that_could_not_be_written_are_counted(driver: Path, count: int) -> None:
+    assert ask(driver, "events", "/dev/full", count) == [str(count)]
+
+
+def test_events_need_a_place(driver: Path, tmp_path: Path) -> None:
+    assert subprocess.run([driver, "events", tmp_path / "none" / "here", "1"], timeout=60).returncode == 1
