@@ -75,7 +75,8 @@ def link(folder: Path, source: str, at: int, entry: str) -> Path:
 
 def kernel_source(bodies: dict[str, str]) -> str:
     parts = [
-        f'.globl "{name}"\n.type "{name}", @function\n"{name}":\n{body}\n.size "{name}", . - "{name}"\n.skip 5, 0xcc\n.balign 8, 0xcc\n'
+        f'.balign 8, 0xcc\n.globl "{name}"\n.type "{name}", @function\n"{name}":\n{body}\n'
+        f'.size "{name}", . - "{name}"\n.skip 5, 0xcc\n'
         for name, body in bodies.items()
     ]
     return ".text\n" + "".join(parts)
