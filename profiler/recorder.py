@@ -115,6 +115,7 @@ class ExecRecorder:
             raise outcome.failure
         self._step("decoding")
         said = outcome.conversation
+        _refuse_unknown(run, said.guest.get("unknown_options", ""))
         phases = [decode.Phase(**vars(phase)) for phase in said.phases.values()]
         tables = decode.decode(raw, prepared.hooks, phases)
         manifest = self._manifest(run)
@@ -199,6 +200,16 @@ class ExecRecorder:
                 "plugin_sha256": sha256_file(self.plugin),
             },
         }  # fmt: skip
+
+
+def _refuse_unknown(run: Run, words: str) -> None:
+    """An option that the kernel passed on to the app did nothing: a recording of it would compare equal to without."""
+    unknown = [word for word in words.split() if word in run.guest.options]
+    if unknown:
+        raise UsageError(
+            f"the kernel of {run.guest.name} does not know the option {unknown[0]}",
+            hint="see the kernel's documentation of its command line (kernel-parameters) for the spelling",
+        )
 
 
 def _warnings(malformed: Sequence[str], lost: int) -> list[str]:

@@ -73,6 +73,14 @@ def test_a_probe_that_qemu_refuses(
     assert halves(tmp_path / "out") == []
 
 
+def test_an_option_that_the_kernel_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(tmp_path, "linux+audti=1")) == 2
+    said = capsys.readouterr().err
+    assert "does not know the option audti=1" in said
+    assert list(tmp_path.rglob("manifest.json")) == []
+    assert halves(tmp_path) == []
+
+
 def test_a_guest_that_panics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Without this step the kernel never unpacks its initramfs and has no root file system.
     assert main(arguments(tmp_path, "linux+initcall_blacklist=populate_rootfs")) == 15

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #define TOUR_FLAWS "/sys/devices/system/cpu/vulnerabilities"
 
@@ -84,6 +85,25 @@ static void tour_say_mitigations(void)
 	printf("%s\n", *between ? "" : "unknown");
 }
 
+/* Linux hands words of its command line that it does not know to init: name=value in the environment. */
+static void tour_say_unknown_options(void)
+{
+	const char *between = "weaklink: guest unknown_options ";
+
+	for (char **word = environ; getpid() == 1 && *word; word++) {
+		int plain = 1;
+
+		for (char *c = *word; *c; c++)
+			plain &= *c > ' ' && *c < 0x7f;
+		if (!plain || !strncmp(*word, "HOME=", 5) || !strncmp(*word, "TERM=", 5))
+			continue;
+		printf("%s%s", between, *word);
+		between = " ";
+	}
+	if (*between == ' ')
+		printf("\n");
+}
+
 void tour_guest_report(void)
 {
 	struct utsname name;
@@ -95,4 +115,5 @@ void tour_guest_report(void)
 	tour_say_pti();
 	tour_say_mitigations();
 	tour_say_file("cmdline", "/proc/cmdline");
+	tour_say_unknown_options();
 }
