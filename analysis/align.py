@@ -71,12 +71,14 @@ def align(base: GuestLedger, other: GuestLedger, cost: Cost) -> Cells:
 
     # The union is sorted, and so are its groups: functions of a cell stand together, in the order of the cells.
     cells = sides[0].groupby(level=CELL).ngroup().to_numpy()
-    functions = pd.DataFrame({
-        "cell": cells,
-        "function": index.get_level_values("function"),
-        "base": sides[0].mean(axis=1).to_numpy(),
-        "other": sides[1].mean(axis=1).to_numpy(),
-    })
+    functions = pd.DataFrame(
+        {
+            "cell": cells,
+            "function": index.get_level_values("function"),
+            "base": sides[0].mean(axis=1).to_numpy(),
+            "other": sides[1].mean(axis=1).to_numpy(),
+        }
+    )
     functions["delta"] = functions["other"] - functions["base"]
     bounds = np.searchsorted(cells, np.arange(len(frame) + 1))
     return Cells(cost, frame, runs[0], runs[1], functions, bounds)

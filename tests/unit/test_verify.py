@@ -94,9 +94,7 @@ def test_every_difference_of_calls_is_named(tmp_path: Path) -> None:
 
     (check,) = failures(made(tmp_path, events=edit))
     assert check.phase == "files"
-    assert check.detail == (
-        "close expected 211, seen 210; futex expected 0, seen 2; write expected 422, seen 421"
-    )
+    assert check.detail == ("close expected 211, seen 210; futex expected 0, seen 2; write expected 422, seen 421")
 
 
 def test_operations_that_vary_may(tmp_path: Path) -> None:
