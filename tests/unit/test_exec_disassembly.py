@@ -72,6 +72,13 @@ def test_fentry_keeps_the_argument_and_another_call_does_not(assemble: Assemble)
     assert first(assemble, RDI, "mov %rdi, %r10", "call end", "mov 8(%r10), %rax", "ret") is None
 
 
+def test_fentry_may_come_after_endbr(assemble: Assemble) -> None:
+    # CONFIG_X86_KERNEL_IBT, as in Linux 6.12's try_to_wake_up.
+    assert first(assemble, RDI, "endbr64", "call end", "mov 8(%rdi), %rax", "ret") == (9, 8)
+    assert first(assemble, RDI, "endbr64", "nop", "call end", "mov 8(%rdi), %rax", "ret") is None
+    assert first(assemble, RDI, "call end", "endbr64", "call end", "mov 8(%rdi), %rax", "ret") is None
+
+
 @pytest.mark.parametrize(
     "clobber",
     ["mov %rsi, %rdi", "xor %edi, %edi", "movb $1, %dil", "mov $1, %di", "lea 8(%rdi), %rdi", "pop %rdi", "inc %rdi",

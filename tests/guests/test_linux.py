@@ -1,0 +1,352 @@
+"""The real Linux guest: counts that are known and rules that always hold, never figures that a new kernel may shift."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.compare import Comparison, Pair, compare
+from analysis.verify import CLOCK_TOLERANCE, verify
+from images import apps
+from probes import recording
+from probes.recording import TABLES, Recording
+from profiler.cli.main import main
+from profiler.machine import qemu
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which(qemu.PROGRAM) is None, reason=f"no {qemu.PROGRAM} on this machine"),
+    pytest.mark.timeout(900),  # the first run fetches a kernel
+]
+AUDIT, NO_CLEARING = "linux+audit=1", "linux+init_on_alloc=0"
+FETCH_FAILED = 19
+
+
+def run(out: Path, guests: str, seeds: str, *more: str) -> int:
+    return main(["run", "tour", "--guests", guests, "--seeds", seeds, "--out", str(out), *more])
+
+
+def at(out: Path, guest: str, seed: int = 1) -> Recording:
+    return recording.read(out / "tour" / guest / f"seed-{seed}")
+
+
+@pytest.fixture(scope="session")
+def tour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three guests, two seeds each: the six boots that most tests look at."""
+    out = tmp_path_factory.mktemp("tour")
+    assert run(out, f"linux,{AUDIT},{NO_CLEARING}", "2") == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def linux(tour: Path) -> Recording:
+    return at(tour, "linux")
+
+
+@pytest.fixture(scope="session")
+def compared(tour: Path) -> Comparison:
+    return compare([recording.read(place) for place in recording.find(tour)], "linux")
+
+
+@pytest.fixture(scope="session")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """A kernel from another year, if it can be had."""
+    out = tmp_path_factory.mktemp("newer")
+    code = run(out, "linux-6.12", "1")
+    if code == FETCH_FAILED:
+        pytest.skip("the package of Linux 6.12 cannot be fetched from here")
+    assert code == 0
+    return at(out, "linux-6.12")
+
+
+def events_of(seen: Recording) -> pd.DataFrame:
+    """The events, with plain strings, and the phase that each belongs to (-1: none)."""
+    events = seen.events
+    events = events.assign(kind=events["kind"].astype(object), name=events["name"].astype(object))
+    begins, ends = events["kind"] == "phase-begin", events["kind"] == "phase-end"
+    inside = begins.cumsum() - ends.cumsum() > 0
+    number = events["value"].where(begins).ffill()
+    return events.assign(phase=number.where(inside, -1).fillna(-1).astype(int))
+
+
+def failed(seen: Recording) -> list[str]:
+    """What verify does not like; coverage depends on the kernel's version and is only ever a note."""
+    return [f"{check.phase} {check.name}: {check.detail}" for check in verify(seen) if not check.ok]
+
+
+# -- what is recorded --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("guest", ["linux", AUDIT, NO_CLEARING])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_it_adds_up(tour: Path, guest: str, seed: int) -> None:
+    seen = at(tour, guest, seed)
+    assert failed(seen) == []
+    assert set(seen.phases["status"]) == {"ok"}
+    assert not any(seen.manifest["probe"]["trouble"].values())  # type: ignore[typeddict-item]
+    assert [entry for entry in seen.manifest["probe"]["not_hooked"] if " " not in entry["what"]] == []
+
+
+def test_the_app_from_inside_sees_the_same_time(linux: Recording) -> None:
+    phases = linux.phases
+    off = phases["tsc"] - phases["instructions"] - phases["rep_iterations"] - phases["idle_ns"]
+    assert off.abs().max() <= CLOCK_TOLERANCE, off.tolist()
+
+
+def test_operations_are_entered_as_often_as_the_app_says(linux: Recording) -> None:
+    events = events_of(linux)
+    entered = events[(events["kind"] == "op-enter") & (events["phase"] >= 0)].groupby(["phase", "name"]).size()
+    for phase in linux.manifest["app"]["phases"]:
+        here = entered.loc[phase["number"]].to_dict() if phase["number"] in entered.index.levels[0] else {}
+        fixed = {name: count for name, count in here.items() if name not in phase["varies"]}
+        assert fixed == phase["calls"], phase["name"]
+
+
+def test_a_null_call_is_one_system_call(linux: Recording) -> None:
+    events = events_of(linux)
+    ops = next(phase["ops"] for phase in linux.manifest["app"]["phases"] if phase["name"] == "null-call")
+    here = events[events["phase"] == 1]
+    counts = here["kind"].value_counts()
+    assert [counts[kind] for kind in ("op-enter", "op-exit", "syscall-enter", "syscall-exit")] == [ops] * 4
+    assert set(here.loc[here["kind"] == "syscall-enter", "name"]) == {"getppid"}
+
+
+def test_every_fresh_page_is_a_fault(linux: Recording) -> None:
+    events = events_of(linux)
+    phase = next(phase for phase in linux.manifest["app"]["phases"] if phase["name"] == "page-touch")
+    faults = events[(events["phase"] == phase["number"]) & (events["kind"] == "fault-enter")]
+    assert len(faults) >= phase["ops"]
+    assert set(faults["name"]) == {"page-fault"}
+
+
+# -- events ------------------------------------------------------------------------------------------------------------
+
+PAIRS = [("op-enter", "op-exit"), ("syscall-enter", "syscall-exit"), ("fault-enter", "fault-exit"),
+         ("irq-enter", "irq-exit"), ("idle-begin", "idle-end"), ("phase-begin", "phase-end")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("enter", "leave"), PAIRS)
+def test_what_begins_ends_before_it_begins_again(linux: Recording, enter: str, leave: str) -> None:
+    events = events_of(linux)
+    these = events[events["kind"].isin([enter, leave])]
+    assert len(these) > 0
+    threads = these.groupby("thread")
+    before_kind, before_name = threads["kind"].shift(), threads["name"].shift()
+    opening = these["kind"] == enter
+    assert (before_kind[opening] != enter).all(), "entered twice"
+    assert (before_kind[~opening] == enter).all(), "left without having been entered"
+    if enter != "phase-begin":
+        assert (before_name[~opening] == these["name"][~opening]).all(), "left under another name"
+    last = threads.tail(1)
+    assert set(last.loc[last["kind"] == enter, "name"]) <= {"exit"}, "only who ends does not come back"
+
+
+def test_system_calls_lie_within_operations(linux: Recording) -> None:
+    events = events_of(linux)
+    step = events["kind"].map({"syscall-enter": 1, "syscall-exit": -1}).fillna(0)
+    open_calls = step.groupby(events["thread"]).cumsum()
+    at_ops = events["kind"].isin(["op-enter", "op-exit"])
+    assert (open_calls[at_ops] == 0).all(), "an operation began or ended within a system call"
+    step = events["kind"].map({"fault-enter": 1, "fault-exit": -1, "irq-enter": 1, "irq-exit": -1}).fillna(0)
+    open_frames = step.groupby(events["thread"]).cumsum()
+    at_calls = events["kind"].isin(["op-enter", "op-exit", "syscall-enter", "syscall-exit"])
+    assert (open_frames[at_calls] == 0).all(), "a system call began or ended within a fault or an interrupt"
+
+
+def test_switches_form_a_chain(linux: Recording) -> None:
+    events = events_of(linux)
+    thread, value = events["thread"].to_numpy(), events["value"].to_numpy()
+    switch = (events["kind"] == "switch").to_numpy()
+    assert switch.sum() > 1000
+    assert thread[0] == 0, "thread 0 armed the probe"
+    assert np.array_equal(np.where(switch, value, thread)[:-1], thread[1:])
+    assert not (switch & (thread == value)).any(), "no thread switches to itself"
+
+
+def test_time_never_goes_back_and_idle_is_what_events_say(linux: Recording) -> None:
+    events = events_of(linux)
+    assert (events["time"].diff().dropna() >= 0).all()
+    idle = events[(events["kind"] == "idle-end") & (events["phase"] >= 0)].groupby("phase")["value"].sum()
+    known = linux.phases.set_index("number")["idle_ns"]
+    assert idle.reindex(known.index, fill_value=0).to_dict() == known.to_dict()
+
+
+def test_each_window_is_as_long_as_its_ledger(linux: Recording) -> None:
+    events = events_of(linux)
+    ends = events[events["kind"].isin(["phase-begin", "phase-end"])].set_index("value").groupby(["value", "kind"])
+    times = ends["time"].first().unstack()
+    phases = linux.phases.set_index("number")
+    raw = phases["instructions"] + phases["rep_iterations"] + phases["idle_ns"]
+    assert (times["phase-end"] - times["phase-begin"]).to_dict() == raw.to_dict()
+
+
+def test_who_wakes_and_who_is_woken(linux: Recording) -> None:
+    events = events_of(linux)
+    wakes = events[events["kind"] == "wake"]
+    assert len(wakes) > 0
+    assert wakes["value"].between(0, max(events["thread"].max(), wakes["value"].max())).all()
+    # A thread that runs was woken, or was there before the probe was armed; new threads are woken first.
+    created = next(phase for phase in linux.manifest["app"]["phases"] if phase["name"] == "thread-create")
+    here = events[events["phase"] == created["number"]]
+    new = set(here["thread"]) - set(events.loc[events.index < here.index[0], "thread"])
+    assert len(new) >= created["ops"]
+    assert new <= set(here.loc[here["kind"] == "wake", "value"])
+
+
+def test_roles_are_all_there(linux: Recording) -> None:
+    work = linux.ledger.groupby("role", observed=True)["instructions"].sum()
+    assert set(work.index) >= {"main", "app", "kernel"}
+    main_only = linux.ledger[linux.ledger["phase"] == 1].groupby("role", observed=True)["instructions"].sum()
+    assert main_only["main"] > 0.99 * main_only.sum()
+    deferred = [name for name in linux.ledger["operation"].cat.categories if name.startswith("deferred:")]
+    assert deferred, "some kernel thread worked for an operation"
+
+
+# -- seeds -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_recording_bit_for_bit(tour: Path, tmp_path: Path) -> None:
+    assert run(tmp_path, "linux", "2-2") == 0
+    first, second = at(tour, "linux", 2), at(tmp_path, "linux", 2)
+    for name in TABLES:
+        assert first.table(name).equals(second.table(name)), name
+
+
+def test_different_seeds_differ(tour: Path) -> None:
+    first, second = at(tour, "linux", 1), at(tour, "linux", 2)
+    for name in TABLES:
+        assert not first.table(name).equals(second.table(name)), name
+
+
+# -- modes and subsets -------------------------------------------------------------------------------------------------
+
+
+def test_counting_blocks_is_nearly_exact(tmp_path: Path, linux: Recording) -> None:
+    assert run(tmp_path, "linux", "1", "--mode", "block") == 0
+    seen = at(tmp_path, "linux")
+    assert failed(seen) == []
+    assert seen.manifest["probe"]["capabilities"]["exact counts"]["available"] is False
+    blocks, exact = (one.phases.set_index("number")["instructions"] for one in (seen, linux))
+    assert (abs(blocks / exact - 1)).max() < 0.005
+    counts = [one.frame("events", ["kind"])["kind"].value_counts() for one in (seen, linux)]
+    for kind in ("op-enter", "op-exit", "syscall-enter", "phase-begin"):
+        assert counts[0][kind] == counts[1][kind]
+
+
+def test_a_subset_of_the_phases(tmp_path: Path) -> None:
+    assert run(tmp_path, "linux", "1", "--phases", "null-call,fork-wait") == 0
+    seen = at(tmp_path, "linux")
+    assert seen.phases["name"].tolist() == ["null-call", "fork-wait"]
+    assert failed(seen) == []
+    assert main(["verify", str(tmp_path)]) == 0
+
+
+SLEEPER = """
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+#include "marker.h"
+int main(void)
+{
+    struct timespec pause_for = {0, 5000000};
+    printf("weaklink: ready\\n");
+    fflush(stdout);
+    weaklink_arm();
+    uint64_t began = weaklink_phase_begin(1);
+    nanosleep(&pause_for, NULL);
+    uint64_t ended = weaklink_phase_end();
+    weaklink_disarm();
+    printf("weaklink: phase 1 null-call ok 1 %llu\\nweaklink: done\\n", (unsigned long long)(ended - began));
+    fflush(stdout);
+    for (;;)
+        pause();
+}
+"""
+
+
+def test_time_asleep_is_counted_exactly(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The tour never lets its machine go idle within a window, so another app has to.
+    (tmp_path / "sleeper.c").write_text(SLEEPER)
+    command = ["gcc", "-O1", "-static", f"-I{root / 'probes'}", tmp_path / "sleeper.c", "-o", tmp_path / "sleeper"]
+    subprocess.run(command, check=True, timeout=60)
+    other = apps.AppBuild(tmp_path / "sleeper", "0" * 64, frozenset({"main"}))
+    monkeypatch.setattr(apps, "build", lambda app, cache: other)
+    assert run(tmp_path, "linux", "1", "--phases", "null-call") == 0
+    seen = at(tmp_path, "linux")
+    (phase,) = seen.phases.to_dict("records")
+    assert 5_000_000 <= phase["idle_ns"] < 20_000_000
+    raw = phase["instructions"] + phase["rep_iterations"] + phase["idle_ns"]
+    assert abs(phase["tsc"] - raw) <= CLOCK_TOLERANCE
+    idle = seen.ledger[seen.ledger["idle_ns"] > 0]
+    assert idle["idle_ns"].sum() == phase["idle_ns"]
+    assert set(zip(idle["function"], idle["layer"], strict=True)) == {("[idle]", "idle")}
+    events = events_of(seen)
+    naps = events[events["kind"].isin(["idle-begin", "idle-end"])]
+    assert naps["kind"].iloc[:2].tolist() == ["idle-begin", "idle-end"]
+    assert set(seen.ledger["role"]) >= {"main", "idle"}
+
+
+# -- what makes the difference -----------------------------------------------------------------------------------------
+
+
+def pair(compared: Comparison, guest: str) -> Pair:
+    return next(one for one in compared.pairs if one.other.spec == guest)
+
+
+def functions(found: Sequence[Any]) -> list[str]:
+    return [function.name for function in found[0].functions]
+
+
+def test_audit_is_found_first(compared: Comparison) -> None:
+    audit = pair(compared, AUDIT)
+    first = audit.in_order[0]
+    assert first.layer == "security"
+    assert first.cost == "instructions"
+    assert not first.within_spread
+    assert "__audit_syscall_entry" in functions(audit.in_order)
+    null_call = next(phase for phase in audit.phases if phase.name == "null-call")
+    assert null_call.differs
+    assert null_call.instructions.delta > 0
+    assert {finding.layer for finding in null_call.findings} <= {"security", "entry", "time"}
+    assert "getppid" in null_call.findings[0].operations
+
+
+def test_clearing_of_pages_is_found_first(compared: Comparison) -> None:
+    cleared = pair(compared, NO_CLEARING)
+    assert cleared.string_bytes.delta < 0
+    first = cleared.byte_findings[0]
+    assert first.layer == "mm-alloc"
+    assert first.functions[0].name.startswith("clear_page")
+    assert first.change.delta < 0
+    assert cleared.leads == "rep_bytes"
+    null_call = next(phase for phase in cleared.phases if phase.name == "null-call")
+    assert not null_call.differs
+
+
+# -- another kernel ----------------------------------------------------------------------------------------------------
+
+
+def test_a_newer_kernel_adds_up_as_well(newer: Recording) -> None:
+    assert newer.manifest["guest"]["kernel_version"].startswith("6.12.")
+    assert failed(newer) == []
+    assert set(newer.phases["status"]) == {"ok"}
+
+
+def test_nothing_is_left_unhooked_there(newer: Recording) -> None:
+    assert newer.manifest["probe"]["not_hooked"] == []
+    fired = newer.manifest["probe"]["hooks_fired"]  # type: ignore[typeddict-item]
+    assert fired["switch-out"] == fired["switch-in"] > 0
+    assert min(fired[kind] for kind in ("op", "syscall", "handler", "fault", "timer", "wake", "new")) > 0
+
+
+def test_its_events_are_the_same_kind_of_thing(newer: Recording) -> None:
+    test_switches_form_a_chain(newer)
+    test_system_calls_lie_within_operations(newer)
+    test_operations_are_entered_as_often_as_the_app_says(newer)
+    test_each_window_is_as_long_as_its_ledger(newer)
