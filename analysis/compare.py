@@ -242,7 +242,7 @@ def _phases(bases: Sequence[Recording], others: Sequence[Recording]
                 raise NotComparable(f"phase {number} is {names[number]} in one recording and {name} in another")
             seen[number] = seen.get(number, 0) + 1
             if status != "ok":
-                bad.setdefault(number, f"{status} on {recording.spec}" + (f": {reason}" if reason else ""))
+                bad.setdefault(number, _why(status, recording.spec, reason))
             elif ops <= 0:
                 bad.setdefault(number, f"no ops on {recording.spec}")
     for number, times in seen.items():
@@ -250,6 +250,12 @@ def _phases(bases: Sequence[Recording], others: Sequence[Recording]
             bad.setdefault(number, "not in every recording")
     good = [number for number in sorted(names) if number not in bad]
     return names, good, [(names[number], bad[number]) for number in sorted(bad)]
+
+
+def _why(status: str, spec: str, reason: str) -> str:
+    """Say why a phase is not compared."""
+    words = {"unsupported": "not supported by this guest", "failed": "failed"}
+    return f"{words.get(status, status)}, {spec}" + (f": {reason}" if reason else "")
 
 
 def _phase(number: int, name: str, question: str, op: str, base: GuestLedger, other: GuestLedger,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import Any
+
+from profiler.errors import DiskFull, UsageError
 
 
 def add(verbs: Any) -> None:
@@ -53,10 +56,17 @@ def first_guest(root: Path) -> str:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all; DiskFull or UsageError say why not."""
+    import errno
+
     half = path.with_name(f".{path.name}.half")
     try:
         half.write_text(text, encoding="utf-8")
         half.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"no room left for {path}", hint="make room, then run it again") from error
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="name another file") from error
     finally:
-        half.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            half.unlink(missing_ok=True)
