@@ -47,6 +47,7 @@ def verify(recording: Recording) -> list[Check]:
     ledger = recording.ledger
     return [
         _lost(recording),
+        _in_step(recording),
         _vocabulary(recording, ledger),
         _not_negative(ledger),
         *_conservation(phases, ledger),
@@ -61,6 +62,12 @@ def verify(recording: Recording) -> list[Check]:
 def _lost(recording: Recording) -> Check:
     lost = recording.manifest["probe"]["lost_events"]
     return Check("no lost events", lost == 0, f"{lost} lost")
+
+
+def _in_step(recording: Recording) -> Check:
+    """The probe always knew which thread was running, and came back from the kernel as often as it went in."""
+    odd = {name: count for name, count in recording.manifest["probe"]["trouble"].items() if count}
+    return Check("probe in step", not odd, ", ".join(f"{count} {name}" for name, count in odd.items()) or "always")
 
 
 def _vocabulary(recording: Recording, ledger: pd.DataFrame) -> Check:

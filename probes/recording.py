@@ -77,7 +77,7 @@ class GuestManifest(TypedDict):
     options: list[str]
     kernel_sha256: str
     kernel_version: str
-    provenance: Any
+    provenance: str
     append: str
 
 
@@ -90,7 +90,7 @@ class QemuManifest(TypedDict):
     icount: str
     vcpus: int
     memory_mib: int
-    command: list[str] | str
+    command: str
 
 
 class SeedManifest(TypedDict):
@@ -122,6 +122,9 @@ class ProbeManifest(TypedDict):
     capabilities: dict[str, Capability]
     not_hooked: list[NotHooked]
     lost_events: int
+    trouble: dict[str, int]
+    """What the probe found that should not be: ``resync``, returns to user code by a way it did not see; ``switches``,
+    switches away from a thread that was not the current one; the rest end a run."""
     map_sha256: str
 
 

@@ -102,9 +102,10 @@ def manifest(spec: str, seed: int, phases: Iterable[Phase], **changes: Any) -> d
                   "append": "quiet"},
         "guest_reports": {"clocksource": "tsc", "mitigations": "none"},
         "qemu": {"version": "7.2.22", "machine": "microvm", "cpu": "max", "icount": "shift=0,sleep=off", "vcpus": 1,
-                 "memory_mib": 256, "command": ["qemu-system-x86_64"]},
+                 "memory_mib": 256, "command": "qemu-system-x86_64"},
         "seed": {"number": seed, "rtc": "2020-01-01", "spin": 0},
-        "probe": {"mode": "exact", "capabilities": {}, "not_hooked": [], "lost_events": 0, "map_sha256": "ef" * 32},
+        "probe": {"mode": "exact", "capabilities": {}, "not_hooked": [], "lost_events": 0, "trouble": {},
+                  "map_sha256": "ef" * 32},
         "cost": {"wall_s": 1.0, "cpu_s": 1.0, "boot_s": 0.5},
     }  # fmt: skip
     for section, keys in changes.items():
