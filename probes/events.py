@@ -13,6 +13,7 @@ A recording is a directory::
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import pyarrow as pa
@@ -34,8 +35,15 @@ EVENT_KINDS: Final = (
     "lock-contended", "fault-enter", "fault-exit", "irq-enter", "irq-exit", "idle-begin", "idle-end",
 )  # fmt: skip
 
+
+def _table(columns: Iterable[tuple[str, pa.DataType]], may_be_null: Collection[str] = ()) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=name in may_be_null) for name, kind in columns])
+
+
+# Null is what could not be had, never 0: a capability in the manifest or the phase's ``reason`` says why.
+
 # One row per cell.  Cells of a phase add up to that phase's PHASES.instructions / .idle_ns exactly.
-LEDGER: Final = pa.schema([
+LEDGER: Final = _table([
     ("phase", pa.int16()),  # PHASES.number
     ("role", pa.string()),  # ROLES
     ("operation", pa.string()),  # read, futex, ..., user, page-fault, interrupt, deferred:<operation>, background
@@ -46,24 +54,24 @@ LEDGER: Final = pa.schema([
     ("calls", pa.int64()),  # entries of the function
     ("rep_iterations", pa.int64()),  # further iterations of REP instructions (the raw clock has them)
     ("rep_bytes", pa.int64()),  # bytes those iterations moved, set or compared
-    ("idle_ns", pa.int64()),  # virtual ns the vCPU was halted, charged to what ended it; function is [idle]
-])  # fmt: skip
+    ("idle_ns", pa.int64()),  # virtual ns the vCPU was halted, charged to what ended it; null if it cannot be read
+], may_be_null={"idle_ns"})  # fmt: skip
 
 # One row per phase that the app ran.  ``raw = instructions + rep_iterations + idle_ns`` is the probe's clock.
-PHASES: Final = pa.schema([
+PHASES: Final = _table([
     ("number", pa.int16()),
     ("name", pa.string()),
     ("status", pa.string()),  # ok | unsupported | failed
     ("reason", pa.string()),  # why not ok, else ""
     ("ops", pa.int64()),  # ops the app says it did
     ("tsc", pa.int64()),  # the app's own RDTSC delta (virtual ns at shift 0)
-    ("instructions", pa.int64()),
+    ("instructions", pa.int64()),  # this and the next two are null in a phase without a window
     ("rep_iterations", pa.int64()),
-    ("idle_ns", pa.int64()),
-])  # fmt: skip
+    ("idle_ns", pa.int64()),  # null too if it cannot be read
+], may_be_null={"instructions", "rep_iterations", "idle_ns"})  # fmt: skip
 
 # One row per event; ``time`` is the probe's raw clock (instructions + rep iterations + idle ns) since it was armed.
-EVENTS: Final = pa.schema([
+EVENTS: Final = _table([
     ("time", pa.int64()),
     ("thread", pa.int32()),  # small number, in order of first appearance; 0 armed the probe
     ("kind", pa.dictionary(pa.int8(), pa.string())),  # EVENT_KINDS

@@ -327,8 +327,12 @@ class Recording:
 
     def frame(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """A table as a data frame; see ``table``."""
-        frame: pd.DataFrame = self.table(name, columns).to_pandas()
-        return frame
+        import pandas as pd
+
+        # Whole numbers stay whole where some are null.
+        frame: pd.DataFrame = self.table(name, columns).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+        plain = {column: "int64" for column in frame if frame[column].dtype == "Int64" and not frame[column].hasnans}
+        return frame.astype(plain)
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The table ``ledger``, ``phases`` or ``events`` (or some of its columns), strings as dictionaries.
@@ -351,7 +355,8 @@ class Recording:
                     longest = pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0
                     if longest > STRING_BYTES:
                         raise RecordingInvalid(f"{path} holds a name of {longest:,} bytes", hint=AGAIN)
-            if column.null_count:
+        for field, column in zip(table.schema, table.columns, strict=True):
+            if column.null_count and not TABLES[name].field(field.name).nullable:
                 raise RecordingInvalid(f"{path} has rows without a value", hint=AGAIN)
         return table
 

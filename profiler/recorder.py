@@ -62,6 +62,7 @@ class ExecRecorder:
         unknown = [name for name in phases if name not in known]
         if unknown:
             raise UsageError(f"{app} has no phase {unknown[0][:60]!r}", hint=f"phases: {', '.join(known)}")
+        self._phases = frozenset(phases)
         self._selected = ["--phases", ",".join(phases)] if phases else []
         step("building the app")
         self._build = apps.build(self._app, self._cache)
@@ -174,6 +175,7 @@ class ExecRecorder:
             {"number": phase.number, "name": phase.name, "question": phase.question, "op": phase.op, "ops": phase.ops,
              "calls": dict(phase.calls), "varies": sorted(phase.varies)}
             for phase in self._app.phases
+            if phase.name in self._phases or not self._phases
         ]  # fmt: skip
         return {
             "schema": SCHEMA_VERSION,

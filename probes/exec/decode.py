@@ -31,6 +31,13 @@ _PSEUDO: Final = (
     ("[device-wait]", "kernel", "device-wait"),
 )
 _NOT_ZERO: Final = ("rows", "functions", "frames", "phases")
+_TROUBLE: Final = (*_NOT_ZERO, "resync", "switches")
+_PHASES: Final = 200  # probes/marker.h
+_MOST: Final = 1 << 62
+_SUMMARY_BYTES: Final = 64 << 20
+_AGAIN: Final = "run it again; if it comes back, keep the run's directory and report it"
+
+Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -63,32 +70,63 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase]) -> Tables:
 
     Raises ``ProbeLoss`` if a file is missing, cut short or inconsistent, or if the app never disarmed the probe.
     """
-    summary = _summary(out)
+    summary = _summary(out, hooks)
     return Tables(
-        ledger=_ledger(out, hooks, idle=summary["clock"]),
+        ledger=_ledger(out, hooks, idle=summary.clock),
         phases=_phases(summary, phases),
         events=_events(out, hooks),
         capabilities=_capabilities(summary, hooks),
-        lost_events=int(summary["lost_events"]),
-        trouble={name: int(count) for name, count in summary["trouble"].items()},
-        hooks_fired=_fired(hooks, summary["fired"]),
+        lost_events=summary.lost_events,
+        trouble=summary.trouble,
+        hooks_fired=_fired(hooks, summary.fired),
     )
 
 
-def _summary(out: Path) -> dict[str, Any]:
-    hint = "run it again; if it comes back, keep the run's directory and report it"
+@dataclass(frozen=True)
+class _Summary:
+    exact: bool
+    clock: bool
+    lost_events: int
+    points: Counts  # begin and end of each phase by turns: number, raw, rep iterations, idle ns
+    trouble: dict[str, int]
+    fired: Counts
+
+
+def _summary(out: Path, hooks: Hooks) -> _Summary:
     try:
-        summary: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:
-        raise ProbeLoss(f"the probe left no summary: {error}", hint=hint) from error
-    if not summary["complete"]:
+        with (out / "summary.json").open("rb") as file:
+            value = json.loads(file.read(_SUMMARY_BYTES))
+        flags = [value[name] for name in ("exact", "clock", "complete", "ledger_written")]
+        trouble = {str(name): int(value["trouble"][name]) for name in _TROUBLE}
+        points, fired = _counts(value["points"], 4), _counts(value["fired"])
+        lost = int(_counts([value["lost_events"]])[0])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ProbeLoss(f"the probe left no summary that can be read: {error!r:.200}", hint=_AGAIN) from error
+    if not all(isinstance(flag, bool) for flag in flags) or bool((points[:, 0] >= _PHASES).any()):
+        raise ProbeLoss("the probe's summary is not one of this version", hint=_AGAIN)
+    if not flags[2]:
         raise ProbeLoss("the app never executed the disarm marker", hint="the console says how far it came")
-    if not summary["ledger_written"]:
+    if not flags[3]:
         raise ProbeLoss("the probe could not write its ledger", hint="is the disk full?")
-    full = [name for name in _NOT_ZERO if summary["trouble"][name]]
+    full = [name for name in _NOT_ZERO if trouble[name]]
     if full:
-        raise ProbeLoss(f"the probe ran out of {', '.join(full)}", hint=hint)
-    return summary
+        raise ProbeLoss(f"the probe ran out of {', '.join(full)}", hint=_AGAIN)
+    if len(fired) != len(hooks.kinds):
+        raise ProbeLoss("the probe's summary is of other hooks", hint=_AGAIN)
+    return _Summary(flags[0], flags[1], lost, points, trouble, fired)
+
+
+def _counts(values: Any, columns: int = 0) -> Counts:
+    """Whole numbers from 0 to 2^62, in rows if ``columns`` is given; ValueError or TypeError for anything else."""
+    if not isinstance(values, list):
+        raise TypeError("no list")
+    shape = (len(values), columns) if columns else (len(values),)
+    array = np.array(values, dtype=object).reshape(shape)
+    if any(isinstance(row, list) != bool(columns) for row in values) or not all(
+        type(number) is int and 0 <= number < _MOST for number in array.flat
+    ):
+        raise ValueError("no counts")
+    return array.astype(np.int64)
 
 
 def _records(path: Path, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -102,22 +140,25 @@ def _operation_names(hooks: Hooks, used: np.ndarray[Any, Any]) -> dict[int, str]
     for code in np.unique(used).tolist():
         number = code & ~_DEFERRED
         if number >= len(hooks.names):
-            raise ProbeLoss(f"the probe wrote an unknown name, {number}", hint="rebuild the probe")
+            raise ProbeLoss(f"the probe wrote an unknown name, {number}", hint=_AGAIN)
         names[code] = f"deferred:{hooks.names[number]}" if code & _DEFERRED else hooks.names[number]
     return names
 
 
 def _ledger(out: Path, hooks: Hooks, *, idle: bool) -> pa.Table:
     raw = _records(out / "ledger.bin", _CELL)
+    counts = ("raw", "calls", "rep_iterations", "rep_bytes", "idle_ns")
+    if any(bool((raw[name] >= _MOST).any()) for name in counts) or bool((raw["phase"] >= _PHASES).any()):
+        raise ProbeLoss("ledger.bin counts what cannot be", hint=_AGAIN)
     functions = [*_PSEUDO[::-1], *hooks.functions]  # so that index = number + len(_PSEUDO)
     numbers = raw["function"].astype(np.int64) + len(_PSEUDO)
     if len(raw) and (numbers.min() < 0 or numbers.max() >= len(functions) or raw["role"].max() >= len(ROLES)):
-        raise ProbeLoss("ledger.bin names what is not there", hint="rebuild the probe")
+        raise ProbeLoss("ledger.bin names what is not there", hint=_AGAIN)
     used, inverse = np.unique(numbers, return_inverse=True)
     names, classes, layers = (
         zip(*(functions[number] for number in used.tolist()), strict=True) if len(raw) else ((),) * 3
     )
-    columns = {name: raw[name].astype(np.int64) for name in ("raw", "calls", "rep_iterations", "rep_bytes", "idle_ns")}
+    columns = {name: raw[name].astype(np.int64) for name in counts}
     frame = pd.DataFrame({
         "phase": raw["phase"].astype(np.int16),
         "role": np.asarray(ROLES, dtype=object)[raw["role"]],
@@ -136,11 +177,13 @@ def _ledger(out: Path, hooks: Hooks, *, idle: bool) -> pa.Table:
     return pa.Table.from_pandas(frame[LEDGER.names], schema=LEDGER, preserve_index=False)
 
 
-def _phases(summary: dict[str, Any], phases: Sequence[Phase]) -> pa.Table:
-    points = np.array(summary["points"], dtype=np.int64).reshape(-1, 4)
+def _phases(summary: _Summary, phases: Sequence[Phase]) -> pa.Table:
+    points = summary.points
     if len(points) % 2 or bool((points[::2, 0] != points[1::2, 0]).any()):
         raise ProbeLoss("a phase was opened and not closed", hint="the app's markers do not pair")
     windows = pd.DataFrame(points[1::2, 1:] - points[::2, 1:], columns=["raw", "rep_iterations", "idle_ns"])
+    if bool((windows < 0).any(axis=None)):
+        raise ProbeLoss("a phase ended before it began", hint=_AGAIN)
     windows.index = pd.Index(points[::2, 0], name="number")
     if windows.index.has_duplicates:
         raise ProbeLoss("a phase was opened twice", hint="the app's markers do not pair")
@@ -152,7 +195,7 @@ def _phases(summary: dict[str, Any], phases: Sequence[Phase]) -> pa.Table:
         odd = ", ".join(str(number) for number in [*unseen.index, *unsaid.index])
         raise ProbeLoss(f"the app and the probe disagree on phase {odd}", hint="the app's markers do not pair")
     both["instructions"] = both["raw"] - both["rep_iterations"]
-    if not summary["clock"]:
+    if not summary.clock:
         both["idle_ns"] = pd.NA
     numbers = ["ops", "tsc", "instructions", "rep_iterations", "idle_ns"]
     both[numbers] = both[numbers].astype("Int64")
@@ -161,8 +204,10 @@ def _phases(summary: dict[str, Any], phases: Sequence[Phase]) -> pa.Table:
 
 def _events(out: Path, hooks: Hooks) -> pa.Table:
     raw = _records(out / "events.bin", _EVENT)
-    if len(raw) and raw["kind"].max() >= len(EVENT_KINDS):
-        raise ProbeLoss("events.bin has an unknown kind of event", hint="rebuild the probe")
+    if len(raw) and (
+        raw["kind"].max() >= len(EVENT_KINDS) or raw["time"].max() >= _MOST or raw["thread"].max() >= 1 << 31
+    ):
+        raise ProbeLoss("events.bin has an event that cannot be", hint=_AGAIN)
     codes, inverse = np.unique(raw["name"], return_inverse=True)
     names = _operation_names(hooks, codes)
     arrays = [
@@ -177,12 +222,12 @@ def _events(out: Path, hooks: Hooks) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=EVENTS)
 
 
-def _fired(hooks: Hooks, counts: Sequence[int]) -> dict[str, int]:
+def _fired(hooks: Hooks, counts: Counts) -> dict[str, int]:
     totals = pd.Series(counts, dtype=np.int64).groupby(pd.Series(hooks.kinds, dtype=object)).sum()
     return {str(kind): int(total) for kind, total in totals.items()}
 
 
-def _capabilities(summary: dict[str, Any], hooks: Hooks) -> dict[str, dict[str, Any]]:
+def _capabilities(summary: _Summary, hooks: Hooks) -> dict[str, dict[str, Any]]:
     """Say for this run what could be seen; see ``probes.exec.capabilities`` for a QEMU without a run."""
     from probes.exec.capabilities import NO_CLOCK, TABLE
 
@@ -194,8 +239,8 @@ def _capabilities(summary: dict[str, Any], hooks: Hooks) -> dict[str, dict[str, 
             able[name] = {"available": False, "reason": capability.never}
         elif lacking and not any(kind in capability.hooks for kind in hooks.kinds):
             able[name] = {"available": False, "reason": lacking}
-        elif capability.needs_clock and not summary["clock"]:
+        elif capability.needs_clock and not summary.clock:
             able[name] = {"available": False, "reason": NO_CLOCK}
-    if not summary["exact"]:
+    if not summary.exact:
         able["exact counts"] = {"available": False, "reason": "mode block takes each block to execute whole"}
     return able
