@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -142,6 +143,7 @@ def test_phases_say_what_the_app_said_and_what_the_probe_saw(tmp_path: Path) -> 
     assert phases.loc[1, ["status", "ops", "tsc", "instructions", "rep_iterations", "idle_ns"]].tolist() == [
         "ok", 7, 5608, 968, 42, 4600]  # fmt: skip
     assert phases.loc[3, ["status", "reason"]].tolist() == ["unsupported", "no such call"]
+    assert phases.loc[3, ["instructions", "rep_iterations", "idle_ns"]].isna().all(), "no window: unknown, not zero"
 
 
 def test_what_was_decoded_can_be_written_and_read(tmp_path: Path) -> None:
@@ -312,8 +314,11 @@ def try_to_decode(out: Path) -> None:
     assert (tables.ledger.schema, tables.phases.schema, tables.events.schema) == (LEDGER, PHASES, EVENTS)
     for table in (tables.ledger, tables.phases, tables.events):
         table.validate(full=True)
+    for table in (tables.ledger, tables.phases, tables.events):
+        assert [column for column in table.schema if not column.nullable and table[column.name].null_count] == []
     if tables.capabilities["idle time"]["available"]:
         assert tables.ledger["idle_ns"].null_count == 0
+        assert tables.phases.filter(pc.equal(tables.phases["status"], "ok"))["idle_ns"].null_count == 0
 
 
 @FUZZ
