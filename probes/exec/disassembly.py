@@ -62,7 +62,11 @@ class Code:
         engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
         engine.detail = True
         holders = {_ARGUMENTS[argument]}
+        first = address
         for insn in engine.disasm(self.read(address, min(size, _LONGEST)), address):
+            if insn.id == x86_const.X86_INS_ENDBR64 and insn.address == first:
+                first += insn.size  # CONFIG_X86_KERNEL_IBT
+                continue
             operands = insn.operands
             for operand in operands:
                 if operand.type == x86_const.X86_OP_MEM and insn.id not in (
@@ -76,7 +80,7 @@ class Code:
             if insn.group(capstone.CS_GRP_RET) or insn.id == x86_const.X86_INS_JMP:
                 return None
             if insn.group(capstone.CS_GRP_CALL):
-                if insn.address == address:
+                if insn.address == first:
                     continue  # __fentry__, which saves everything
                 holders -= _CALL_CLOBBERS
                 continue

@@ -115,6 +115,17 @@ static void on_user_rep(unsigned vcpu, void *udata)
     end(s);
 }
 
+/* The machine was idle until `t` could go on: the first that was woken, else the first that ran. */
+static void charge_idle(const struct thread *t)
+{
+    if (!now.idle_uncharged || t->role == ROLE_IDLE)
+        return;
+    struct cell *row = row_for(t->role, thread_operation(t));
+    row[now.idle_by_device ? SEEN_DEVICE_WAIT : SEEN_IDLE].idle += now.idle_uncharged;
+    now.idle_uncharged = 0;
+    now.idle_by_device = false;
+}
+
 void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata)
 {
     (void)vcpu;
@@ -140,11 +151,7 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
         charge();
         now.thread = other;
         set_row();
-        if (now.idle_uncharged && other->role != ROLE_IDLE) {
-            now.row[now.idle_by_device ? SEEN_DEVICE_WAIT : SEEN_IDLE].idle += now.idle_uncharged;
-            now.idle_uncharged = 0;
-            now.idle_by_device = false;
-        }
+        charge_idle(other);
         break;
     case HOOK_WAKE:
     case HOOK_NEW: {
@@ -158,6 +165,7 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
         /* one hop: what a deferred thread wakes is background */
         other->waker = op & OP_DEFERRED || op == OP_BACKGROUND || op == OP_PENDING ? 0 : op;
         put(EV_WAKE, NAME_NONE, other->index);
+        charge_idle(other);
         break;
     }
     }

@@ -82,7 +82,7 @@ static inline struct insn_info insn_decode(const uint8_t *b, size_t n)
     case 0xaa ... 0xaf:
         if (rep) {
             r.kind = INSN_REP;
-            r.rep_size = !(op & 1) ? 1 : rexw ? 8 : o16 ? 2 : 4;
+            r.rep_size = !(op & 1) ? 1 : rexw && op > 0x6f ? 8 : o16 ? 2 : 4; /* INS, OUTS: at most 4 */
         }
         break;
     case 0xcf:
