@@ -17,151 +17,7 @@ from probes.exec import decode
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler on this machine")
 
-DRIVER = r"""
-#include "config.h"
-#include "events.h"
-#include "insn.h"
-#include "ledger.h"
-#include "threads.h"
-#include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
-
-static struct config config;
-
-static int insns(bool quiet) /* a line of hex bytes in, kind, size and marker out, or whether it is quiet */
-{
-    char line[256];
-    while (fgets(line, sizeof line, stdin)) {
-        uint8_t bytes[16] = {0};
-        size_t n = 0;
-        for (char *p = line; n < 16 && sscanf(p, "%2hhx", &bytes[n]) == 1; p += 2)
-            n++;
-        struct insn_info info = insn_decode(bytes, n);
-        if (quiet)
-            printf("%d\n", info.quiet);
-        else
-            printf("%u %u %u\n", info.kind, info.rep_size, info.marker);
-    }
-    return 0;
-}
-
-static int look_up(const char *path, int n, char **addresses)
-{
-    if (!config_read(&config, path))
-        return 1;
-    for (int i = 0; i < n; i++) {
-        uint64_t addr = strtoull(addresses[i], NULL, 16);
-        struct hook *h = config_hook(&config, addr);
-        int f = config_function(&config, addr);
-        printf("%d %d %d\n", f, h ? (int)(h - config.hooks) : -1, f < 0 ? -1 : config.functions[f].part);
-    }
-    return 0;
-}
-
-static int threads(void)
-{
-    struct thread *first = threads_new(0, ROLE_MAIN); /* its task is not known yet */
-    threads_name(first, 0x1000);
-    printf("%d\n", threads_find(0x1000) == first);
-    struct thread *found = threads_find(0x2000);
-    printf("%u %u %d\n", found->index, found->role, threads_find(0x2000) == found);
-    threads_forget(0x2000); /* the thread ended, and the kernel uses its memory for another one */
-    struct thread *again = threads_new(0x2000, ROLE_APP);
-    printf("%u %d %d\n", again->index, threads_find(0x2000) == again, threads_find(0x2000) != found);
-    threads_forget(0x2000);
-    struct thread *third = threads_find(0x2000);
-    printf("%u %u\n", third->index, third->role);
-    threads_forget(0x9999); /* never seen */
-    for (uint64_t i = 0; i < 5000; i++) /* grows several times */
-        threads_find(0xffff888000000000u + i * 0x40);
-    int same = threads_find(0x1000) == first && threads_find(0x2000) == third;
-    for (uint64_t i = 0; i < 5000; i++)
-        same &= threads_find(0xffff888000000000u + i * 0x40)->index == 4 + i;
-    printf("%d %u\n", same, threads_count());
-    for (uint32_t i = 0; i < threads_count(); i++)
-        same &= threads_at(i)->index == i;
-    printf("%d\n", same);
-    return 0;
-}
-
-static int operations(void)
-{
-    struct thread t = {.role = ROLE_APP};
-    printf("%u", thread_operation(&t));
-    t.waker = 77;
-    printf(" %u", thread_operation(&t));
-    t.role = ROLE_IDLE;
-    printf(" %u", thread_operation(&t));
-    t.role = ROLE_APP;
-    t.user = true;
-    printf(" %u", thread_operation(&t));
-    t.in_syscall = true;
-    printf(" %u", thread_operation(&t));
-    t.syscall_op = 88;
-    printf(" %u", thread_operation(&t));
-    t.op = 99;
-    printf(" %u", thread_operation(&t));
-    t.frames[t.n_frames++] = (struct frame){.kind = FRAME_EXCEPTION, .from_user = false, .name = 55};
-    printf(" %u", thread_operation(&t));
-    t.frames[0].from_user = true;
-    printf(" %u", thread_operation(&t));
-    t.frames[t.n_frames++] = (struct frame){.kind = FRAME_IRQ, .name = 66};
-    printf(" %u\n", thread_operation(&t));
-    return 0;
-}
-
-static int ledger(const char *path)
-{
-    enum { N = 10 };
-    int32_t function_of[N];
-    for (int i = 0; i < N; i++)
-        function_of[i] = i < 4 ? -1 - i : i - 4;
-    struct cell *a = ledger_row(1, ROLE_MAIN, 5), *b = ledger_row(1, ROLE_APP, 5), *c = ledger_row(2, ROLE_MAIN, 5);
-    printf("%d %d\n", a != b && b != c && a != c, a == ledger_row(1, ROLE_MAIN, 5));
-    a[4] = (struct cell){100, 1, 2, 3, 0};
-    a[9] = (struct cell){50, 0, 0, 0, 7};
-    b[4] = (struct cell){1000, 10, 20, 30, 40};
-    ledger_row(NO_PHASE, ROLE_MAIN, 5)[4].raw = 12345; /* outside windows: never written */
-    ledger_move(a, b, N);
-    printf("%d\n", a[4].raw == 0 && a[9].idle == 0);
-    c[0].idle = 9; /* no instruction, but not empty */
-    c[5].raw = ~(uint64_t)0 >> 1;
-    FILE *f = fopen(path, "wb");
-    bool ok = f && ledger_write(f, N, function_of);
-    ok = f && fclose(f) == 0 && ok;
-    printf("%d\n", ok);
-    return 0;
-}
-
-static int events(const char *path, uint32_t n)
-{
-    if (!events_open(path))
-        return 1;
-    for (uint32_t i = 0; i < n; i++)
-        events_put(i * 3ull, i % 5, i % (EV_IDLE_END + 1), i % 4, -(int64_t)i);
-    printf("%" PRIu64 "\n", events_close());
-    return 0;
-}
-
-int main(int argc, char **argv)
-{
-    const char *what = argc > 1 ? argv[1] : "";
-    if (!strcmp(what, "insn") || !strcmp(what, "quiet"))
-        return insns(what[0] == 'q');
-    if (!strcmp(what, "config"))
-        return look_up(argv[2], argc - 3, argv + 3);
-    if (!strcmp(what, "threads"))
-        return threads();
-    if (!strcmp(what, "operations"))
-        return operations();
-    if (!strcmp(what, "ledger"))
-        return ledger(argv[2]);
-    if (!strcmp(what, "events"))
-        return events(argv[2], (uint32_t)atoi(argv[3]));
-    return 2;
-}
-"""
+DRIVER = Path(__file__).with_name("plugin_driver.c")
 OTHER, REP, IRET, SYSRET, HLT, MARKER = range(6)
 ROLE_MAIN, ROLE_APP, ROLE_KERNEL = range(3)
 USER, INTERRUPT, BACKGROUND, PENDING = 1, 2, 3, 4
@@ -173,10 +29,9 @@ def driver(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The driver, with every check that the compiler can add at run time."""
     folder = tmp_path_factory.mktemp("driver")
     plugin = root / "probes" / "exec" / "plugin"
-    (folder / "driver.c").write_text(DRIVER)
     units = [plugin / f"{name}.c" for name in ("config", "ledger", "threads", "events")]
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined", "-fno-sanitize-recover=all"]
-    command = ["gcc", *flags, f"-I{plugin}", folder / "driver.c", *units, "-o", folder / "driver"]
+    command = ["gcc", *flags, f"-I{plugin}", DRIVER, *units, "-o", folder / "driver"]
     subprocess.run(command, check=True, timeout=60)
     return folder / "driver"
 
