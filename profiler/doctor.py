@@ -83,7 +83,7 @@ def _probe(emulator: qemu.Qemu) -> list[Finding]:
     from probes.exec import build, capabilities
 
     try:
-        built = Finding("probe", "plugin", build.plugin(emulator.path, store.cache_dir()).name, "builds")
+        built = Finding("probe", "plugin", build.plugin(emulator.version, store.cache_dir()).name, "builds")
     except WeaklinkError as failure:
         built = Finding("probe", "plugin", None, f"{failure}; {failure.hint}", failure)
     table = capabilities.of_qemu(emulator.path, emulator.version)

@@ -67,7 +67,7 @@ class ExecRecorder:
         step("building the app")
         self._build = apps.build(self._app, self._cache)
         step("building the probe")
-        self.plugin = build.plugin(self._qemu.path, self._cache)
+        self.plugin = build.plugin(self._qemu.version, self._cache)
         self._hooks: dict[str, tuple[Hooks, bytes]] = {}
         self.prepared: Prepared | None = None
 

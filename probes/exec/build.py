@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -12,51 +11,33 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from profiler.errors import ProbeBuild, QemuMissing, ToolMissing
+from profiler.errors import ProbeBuild, ToolMissing
 
 _FLAGS: Final = ("-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden")
 # First QEMU version of each plugin API; include/plugins/qemu-plugin.h of each release.
 _API_SINCE: Final = (((11, 0), 7), ((10, 2), 6), ((10, 1), 5), ((9, 2), 4), ((9, 1), 3), ((9, 0), 2), ((7, 0), 1))
-_OLDEST: Final = (7, 2)
 _TIMEOUT_S: Final = 120
 
 
-def qemu_version(qemu: Path) -> tuple[int, int, int]:
-    """Ask a QEMU binary for its version; ``QemuMissing`` if it is none or too old."""
-    try:
-        text = subprocess.run(
-            [qemu, "--version"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, errors="replace"
-        ).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        raise QemuMissing(f"{qemu} cannot be run: {error}", hint="apt-get install qemu-system-x86") from error
-    match = re.search(r"version (\d+)\.(\d+)\.(\d+)", text)
-    if not match:
-        raise QemuMissing(f"{qemu} does not say its version", hint="apt-get install qemu-system-x86")
-    version = (int(match[1]), int(match[2]), int(match[3]))
-    if version[:2] < _OLDEST:
-        raise QemuMissing(f"{qemu} is version {'.'.join(match.groups())}", hint="the probe needs QEMU 7.2 or newer")
-    return version
-
-
 def api_of(version: tuple[int, ...]) -> int:
-    """Give the plugin API number of a QEMU version."""
+    """Give the plugin API number of a QEMU version, 7.2 or newer (``profiler.machine.qemu`` refuses older ones)."""
     return next(api for since, api in _API_SINCE if version[:2] >= since)
 
 
-def plugin(qemu: Path, cache: Path) -> Path:
-    """Give the plugin for this QEMU, compiled into ``cache`` unless it is there already.
+def plugin(version: tuple[int, ...], cache: Path) -> Path:
+    """Give the plugin for a QEMU of this version, compiled into ``cache`` unless it is there already.
 
     The cache's key is the source, the compiler and the QEMU version.  Raises ``ToolMissing`` without a C compiler and
     ``ProbeBuild`` with its first complaints.
     """
-    api = api_of(qemu_version(qemu))
+    api = api_of(version)
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
     if compiler is None:
         raise ToolMissing("no C compiler for the probe", hint="apt-get install gcc libc6-dev")
     source = resources.files("probes.exec") / "plugin"
     files = {item.name: item.read_bytes() for item in source.iterdir() if item.name.endswith((".c", ".h"))}
     identity = subprocess.run([compiler, "--version"], capture_output=True, timeout=_TIMEOUT_S, check=False).stdout
-    digest = hashlib.sha256(repr((api, qemu_version(qemu), _FLAGS, identity, sorted(files.items()))).encode())
+    digest = hashlib.sha256(repr((api, version, _FLAGS, identity, sorted(files.items()))).encode())
     directory = cache / "probe"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = directory / f"weaklink-exec-{digest.hexdigest()[:16]}.so"

@@ -64,7 +64,7 @@ def test_a_probe_that_qemu_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "probe.so").write_text("this is no shared object\n")
-    monkeypatch.setattr(build, "plugin", lambda path, cache: tmp_path / "probe.so")
+    monkeypatch.setattr(build, "plugin", lambda version, cache: tmp_path / "probe.so")
     assert main(arguments(tmp_path / "out")) == 13
     said = capsys.readouterr().err
     assert "probe not loadable" in said

@@ -71,7 +71,7 @@ def test_without_qemu_the_exact_way_to_install_it_is_told(monkeypatch: pytest.Mo
     assert "apt-get install --no-install-recommends qemu-system-x86" in caught.value.hint
 
 
-@pytest.mark.parametrize("text", ["echo QEMU emulator version 6.2.0", "echo hello", "exit 1"])
+@pytest.mark.parametrize("text", ["echo QEMU emulator version 7.1.9", "echo hello", "exit 1", "printf '\\377\\0'"])
 def test_a_qemu_that_cannot_serve_is_none(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEAKLINK_QEMU", str(script(tmp_path, text)))
     with pytest.raises(QemuMissing):
