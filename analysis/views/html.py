@@ -1,38 +1,24 @@
-"""``weaklink report``: one page that needs no network: the findings in words, the table, an icicle per guest."""
+"""``weaklink report``: one page that needs no network: the findings in words, the tables, an icicle per guest."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterator, Sequence
+from importlib.resources import files
 from typing import Final
 
+from analysis import words
 from analysis.compare import Comparison, Pair, PhaseComparison
-from analysis.ledger import GuestLedger, of_guest
 from analysis.rank import Finding
 from analysis.statistics import Change
-from analysis.views import icicle
+from analysis.views import charts
 from analysis.views.escape import for_html as safe
 from analysis.words import number
-from probes.events import LAYERS
 from probes.recording import Recording
 
-ALL_NODES: Final = 6000
-"""Icicle nodes of a page; with plotly's 4.8 MB this keeps it below 6 MB."""
-
-_HUES: Final = tuple(f"hsl({(position * 137) % 360},38%,{58 + 8 * (position % 3)}%)" for position in range(len(LAYERS)))
-_PLAIN: Final = "#b8bcc4"
-
-_STYLE: Final = """
-:root { color-scheme: light dark; --line: #8886; --soft: #8882; --more: #c2571a; --less: #2a7fb8; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1.5rem; }
-h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line) }
-table { border-collapse: collapse; width: 100%; margin: .6rem 0 1.2rem; font-size: 14px }
-th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
-th { background: var(--soft); font-weight: 600 } .n { text-align: right; font-variant-numeric: tabular-nums }
-td.f { font-family: ui-monospace, monospace; font-size: 12.5px; overflow-wrap: anywhere }
-li { margin: .4rem 0 } .quiet { opacity: .7 } .note { border-left: 3px solid var(--more); padding-left: .7rem }
-.more { color: var(--more) } .less { color: var(--less) } summary { cursor: pointer; padding: .3rem 0 }
-code { font-size: 13px; overflow-wrap: anywhere } .chart { height: 620px; border: 1px solid var(--line) }
-"""
+FUNCTIONS: Final = 6
+"""Functions named in a row of a table; how many more there are is said."""
 
 
 def render(comparison: Comparison, recordings: Sequence[Recording]) -> str:
@@ -43,162 +29,199 @@ def render(comparison: Comparison, recordings: Sequence[Recording]) -> str:
 def _page(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[str]:
     from plotly.offline import get_plotlyjs
 
-    title = f"{safe(comparison.app)}: {len(comparison.pairs)} against {safe(comparison.base.spec)}"
+    style, code = ((files("analysis.views") / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    scripts = (get_plotlyjs(), code)
+    others = words.listed([safe(pair.other.spec) for pair in comparison.pairs])
+    title = f"{safe(comparison.app)}: {others} against {safe(comparison.base.spec)}"
     yield '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-    yield '<meta name="viewport" content="width=device-width">'
-    yield f"<title>{title}</title><style>{_STYLE}</style></head><body>\n"
-    yield f"<h1>{title}</h1>\n<p>Counted are executed instructions, not time. A string instruction counts once; the "
-    yield "bytes that it moves or sets are beside it.</p>\n"
-    yield from _facts(comparison)
+    # Nothing is fetched, and no script runs but these two, whatever a guest has put into its names.
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    yield ("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+           f'script-src {allowed}">')  # fmt: skip
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield f"<title>{title}</title><style>{style}</style></head><body>\n<header><h1>{title}</h1>\n"
+    yield (f"<p>What the app {safe(comparison.app)} asks of a kernel, and what that costs on each guest. Counted are "
+           "executed instructions, never time. A string instruction counts once, however much it moves; the bytes that "
+           "it moves or sets are shown beside it, as string bytes.</p></header>\n")  # fmt: skip
+    yield '<nav aria-label="Sections"><ul><li><a href="#short">In short</a></li>'
+    yield from (f'<li><a href="#pair-{position}">{safe(pair.other.spec)}</a></li>'
+                for position, pair in enumerate(comparison.pairs))  # fmt: skip
+    yield '<li><a href="#charts">Charts</a></li><li><a href="#guests">Guests</a></li></ul></nav>\n<main>\n'
+    yield '<section><h2 id="short">In short</h2>\n'
     for pair in comparison.pairs:
-        yield from _pair(pair)
-    yield "<h2>Where the instructions are</h2>\n<p>Instructions per op: phase, operation, layer, function. A click on "
-    yield "a box enlarges it, a click on the top row goes back. Phases stand side by side only to choose from: their "
-    yield "ops are different things.</p>\n"
-    yield f"<script>{get_plotlyjs()}</script>\n"
-    yield from _icicles(comparison, recordings)
+        yield from _short(pair)
+    yield from (f'<p class="note">{safe(note)}</p>\n' for note in comparison.notes)
+    yield "</section>\n"
+    for position, pair in enumerate(comparison.pairs):
+        yield from _pair(pair, position)
+    yield '<section><h2 id="charts">Where the instructions are</h2>\n<p>From left to right: guest, phase, operation, '
+    yield "layer, function, with the cost per op. A click on a box opens it in all charts, a click on the bar above "
+    yield "goes back. Side by side, phases have the same height, as their ops are different things; inside a phase, "
+    yield "all guests have one scale, so that what is higher costs more.</p>\n"
+    yield from charts.render(comparison, recordings)
+    yield "</section>\n"
+    yield from _guests(comparison)
+    yield "</main>\n"
+    yield from (f"<script>{text}</script>\n" for text in scripts)
     yield "</body></html>\n"
 
 
-def _facts(comparison: Comparison) -> Iterator[str]:
-    yield (f"<p>QEMU {safe(comparison.qemu)}, machine <code>{safe(comparison.machine)}</code>, CPU line "
-           f"<code>{safe(comparison.cpu)}</code>, {safe(comparison.mode)} mode.</p>\n")  # fmt: skip
-    rows = [(safe(guest.spec), safe(guest.kernel), safe(", ".join(map(str, guest.seeds))), str(guest.runs),
-             "<br>".join(f"{safe(key)}: {safe(value)}" for key, value in sorted(guest.reports.items())))
-            for guest in comparison.guests]  # fmt: skip
-    yield _table(("guest", "kernel", "seeds", "different runs", "says of itself"), rows)
-    yield from (f'<p class="note">{safe(note)}</p>\n' for note in comparison.notes)
-
-
-def _pair(pair: Pair) -> Iterator[str]:
-    yield f"<h2>{safe(pair.other.spec)} against {safe(pair.base.spec)}</h2>\n"
+def _short(pair: Pair) -> Iterator[str]:
+    yield f"<h3>{safe(pair.other.spec)} {safe(pair.headline)}</h3>\n"
+    yield f"<p>{len(pair.differing_phases)} of {len(pair.phases)} phases differ beyond the seed spread"
+    told = [f"{safe(phase.name)} ({_ratio(_leading(phase))})" for phase in _largest(pair)]
+    yield f", most of all {words.listed(told)}.</p>\n" if told else ".</p>\n"
     for key, base, other in pair.differing_reports:
         yield f'<p class="note">{safe(key)} differs: {safe(base)} &rarr; {safe(other)}</p>\n'
-    yield f"<p><b>{safe(pair.other.spec)} {safe(pair.headline)}.</b> "
-    yield f"{len(pair.differing_phases)} of {len(pair.phases)} phases differ beyond the seed spread.</p>\n<ol>\n"
-    yield from (f"<li>{safe(finding.sentence)} <span class=quiet>({_share(finding)})</span></li>\n"
-                for finding in pair.in_order)  # fmt: skip
+    yield "<ol>\n"
+    for finding in pair.in_order:
+        cost = words.UNITS[finding.cost]
+        mark = "; within seed spread" if finding.within_spread else ""
+        part = f"{_share(finding)} of the difference in {cost}{mark}"
+        yield f"<li>{safe(finding.sentence)} <span class=quiet>({part})</span></li>\n"
     yield "</ol>\n"
+
+
+def _pair(pair: Pair, position: int) -> Iterator[str]:
+    other, base = safe(pair.other.spec), safe(pair.base.spec)
+    yield f'<section><h2 id="pair-{position}">{other} against {base}</h2>\n'
+    head = "".join(f"<th scope=col class=n>{name}</th>" for name in ("base", "other", "ratio", "spread") * 2)
     rows = []
     for phase in pair.phases:
-        instructions, moved = phase.instructions, phase.string_bytes
-        verdict = (instructions if phase.leads == "instructions" else moved).verdict
-        rows.append((safe(phase.name), number(instructions.base.mean), number(instructions.other.mean),
-                     _ratio(instructions), number(moved.base.mean), number(moved.other.mean), _ratio(moved),
-                     verdict))  # fmt: skip
-    yield _table(("phase", "instr/op, base", "other", "ratio", "string bytes/op, base", "other", "ratio", "seeds say"),
-                 rows, numeric=range(1, 7))  # fmt: skip
+        name = safe(phase.name)
+        if phase.differs:
+            name = f'<a href="#phase-{position}-{phase.number}">{name}</a>'
+        cells = "".join(f"<td class=n>{cell}</td>" for change in (phase.instructions, phase.string_bytes)
+                        for cell in _figures(change, phase.differs))  # fmt: skip
+        rows.append(f"<tr><th scope=row>{name}</th>{cells}</tr>\n")
+    yield from _wide(
+        f"Per op of each phase; base is {base}, other is {other}. A ratio in bold differs beyond the seed spread, "
+        "which is from the lowest to the highest run, relative to the larger mean; <i>within</i> says that the seeds "
+        "alone move it as much. String bytes matter from one per hundred instructions.",
+        "<tr><th scope=col rowspan=2>phase</th><th scope=colgroup colspan=4 class=g>instructions per op</th>"
+        f"<th scope=colgroup colspan=4 class=g>string bytes per op</th></tr><tr>{head}</tr>",
+        rows,
+    )
+    if any(phase.differs for phase in pair.phases):
+        yield "<h3>Phases that differ</h3>\n<p class=quiet>The part <i>count</i> comes from operations that are asked "
+        yield "for more or less often, <i>unit cost</i> from what each of them costs; they add up to the difference, "
+        yield "with what only one side has.</p>\n"
     for phase in pair.phases:
         if phase.differs:
-            yield from _phase(phase)
+            yield from _phase(phase, position, phase in _largest(pair))
     if pair.not_compared:
         yield "<h3>Not compared</h3>\n"
-        yield _table(("phase", "why"), [(safe(name), safe(reason)) for name, reason in pair.not_compared])
+        yield from _table("Phases without figures on both sides.", ("phase", "why"),
+                          [(safe(name), safe(reason)) for name, reason in pair.not_compared])  # fmt: skip
+    yield "</section>\n"
 
 
-def _phase(phase: PhaseComparison) -> Iterator[str]:
-    yield f"<details open><summary><b>{safe(phase.name)}</b> {safe(phase.headline)}</summary>\n"
-    if phase.question:
-        yield f"<p class=quiet>{safe(phase.question)} ({phase.ops:,} ops; an op is {safe(phase.op)})</p>\n"
+def _phase(phase: PhaseComparison, position: int, opened: bool) -> Iterator[str]:
+    yield f"<details{' open' if opened else ''}><summary><h4>{safe(phase.name)}</h4> {safe(phase.headline)}</summary>\n"
+    yield f'<p class=quiet id="phase-{position}-{phase.number}">{safe(phase.question)} '
+    yield f"{phase.ops:,} ops; one op: {safe(phase.op)}. "
     if max(phase.left_out) >= 0.001:
-        yield (f"<p class=quiet>Left out as the emulator's: {phase.left_out[0]:.1%} and {phase.left_out[1]:.1%} of the "
-               "instructions.</p>\n")  # fmt: skip
-    rows = []
-    for finding in phase.in_order:
-        unit = "instr" if finding.cost == "instructions" else "bytes"
-        names = [f"{safe(function.name)}&nbsp;{number(function.delta, sign=True)}" for function in finding.functions]
-        if finding.more_functions:
-            names.append(f"{finding.more_functions} more")
-        direction = "more" if finding.change.delta > 0 else "less"
-        delta = f"<span class={direction}>{number(finding.change.delta, sign=True)}&nbsp;{unit}</span>"
-        structural = number(finding.structural, sign=True) if finding.structural else ""
-        rows.append((safe(", ".join(finding.operations)), safe(finding.layer), delta, _share(finding),
-                     number(finding.count, sign=True), number(finding.unit, sign=True), structural,
-                     ", ".join(names)))  # fmt: skip
-    yield _table(("operations", "layer", "delta/op", "share", "count", "unit cost", "one side only", "functions"), rows,
-                 numeric=range(2, 7), code=7)  # fmt: skip
+        yield f"Left out as the emulator's: {phase.left_out[0]:.1%} and {phase.left_out[1]:.1%} of the instructions. "
+    yield f'<button type=button data-phase="{phase.number}" data-cost="{phase.leads}">Show in the charts</button></p>\n'
+    both = (
+        ("instructions", phase.instructions, phase.findings),
+        ("string bytes", phase.string_bytes, phase.byte_findings),
+    )
+    for cost, change, findings in both if phase.leads == "instructions" else both[::-1]:
+        if change.verdict != "same":
+            yield from _findings(safe(phase.name), cost, change, findings)
     yield "</details>\n"
 
 
-def _icicles(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[str]:
-    import plotly.graph_objects as go
-    import plotly.io as pio
-
-    most = min(icicle.NODES, ALL_NODES // max(1, len(comparison.guests)))
-    for position, guest in enumerate(comparison.guests):
-        mine = [recording for recording in recordings if recording.spec == guest.spec]
-        ledger, names = _ledger(mine)
-        if not names:
-            continue
-        tree = icicle.nodes(ledger, names, most)
-        figure = go.Figure(go.Icicle(
-            ids=[str(number) for number in range(len(tree.labels))],
-            labels=[safe(label) for label in tree.labels],
-            parents=["" if parent < 0 else str(parent) for parent in tree.parents],
-            # Nine digits: parents are sums of unrounded values, and plotly drops a chart whose children exceed them.
-            values=_rounded(tree),
-            branchvalues="total",
-            maxdepth=4,
-            tiling={"orientation": "v", "flip": "y"},
-            marker={"colors": [_colour(layer) for layer in tree.layers], "line": {"width": 0.5, "color": "#fff8"}},
-            hovertemplate="%{label}<br>%{value:,.1f} instructions per op"
-                          "<br>%{percentParent:.1%} of %{parent}<extra></extra>",
+def _findings(phase: str, cost: str, change: Change, findings: Sequence[Finding]) -> Iterator[str]:
+    structural = any(abs(finding.structural) >= 0.005 * abs(finding.change.delta) for finding in findings)
+    rows = []
+    for finding in findings:
+        direction = "more" if finding.change.delta > 0 else "less"
+        names = [f"{safe(function.name)}&nbsp;{number(function.delta, sign=True)}"
+                 for function in finding.functions[:FUNCTIONS]]  # fmt: skip
+        rest = len(finding.functions) - len(names) + finding.more_functions
+        rows.append((
+            safe(words.operations(finding, 4)), safe(finding.layer),
+            f"<span class={direction}>{number(finding.change.delta, sign=True)}</span>",
+            _share(finding) + ("<br>within spread" if finding.within_spread else ""),
+            number(finding.count, sign=True), number(finding.unit, sign=True),
+            *([number(finding.structural, sign=True)] if structural else []),
+            ", ".join([*names, f"{rest} more"] if rest else names),
         ))  # fmt: skip
-        figure.update_layout(
-            template=None, margin={"l": 4, "r": 4, "t": 4, "b": 4}, uniformtext={"minsize": 10, "mode": "hide"},
-            paper_bgcolor="rgba(0,0,0,0)",
-        )  # fmt: skip
-        yield f"<h3>{safe(guest.spec)}</h3>\n<div class=chart>"
-        yield pio.to_html(figure, include_plotlyjs=False, full_html=False, div_id=f"icicle-{position}",
-                          config={"displaylogo": False, "responsive": True}, validate=False)  # fmt: skip
-        yield "</div>\n"
+    one_side = ["one side only"] if structural else []
+    head = ("operations", "layer", "difference", "share", "count", "unit cost", *one_side, "functions")
+    caption = f"{cost.capitalize()} per op of {phase}: {number(change.base.mean)} &rarr; {number(change.other.mean)}"
+    caption += ", within the seed spread." if change.verdict == "within seed spread" else "."
+    yield from _table(caption, head, rows, ("s", "w", *["n"] * (len(head) - 3), "f"))
 
 
-def _ledger(recordings: Sequence[Recording]) -> tuple[GuestLedger, dict[int, str]]:
-    """The ledger of the phases that were ok in all recordings, and their names."""
-    bad, names = set(), {}
-    for recording in recordings:
-        frame = recording.phases
-        for number_, name, status, ops in zip(*(frame[key].tolist() for key in ("number", "name", "status", "ops")),
-                                              strict=True):  # fmt: skip
-            names[number_] = name
-            if status != "ok" or ops <= 0:
-                bad.add(number_)
-    good = {number_: name for number_, name in names.items() if number_ not in bad}
-    return of_guest(recordings, list(good)), good
+def _guests(comparison: Comparison) -> Iterator[str]:
+    yield '<section><h2 id="guests">What was compared</h2>\n'
+    yield (f"<p>QEMU {safe(comparison.qemu)}, machine <code>{safe(comparison.machine)}</code>, CPU line "
+           f"<code>{safe(comparison.cpu)}</code> for all guests, {safe(comparison.mode)} mode.</p>\n")  # fmt: skip
+    yield from _table("The guests; seeds whose ledgers are the same count as one run.",
+                      ("guest", "kernel", "seeds", "different runs"),
+                      [(safe(guest.spec), safe(guest.kernel), safe(", ".join(map(str, guest.seeds))), str(guest.runs))
+                       for guest in comparison.guests])  # fmt: skip
+    rows = []
+    for key in sorted({key for guest in comparison.guests for key in guest.reports}):
+        said = [(guest.spec, guest.reports.get(key, "")) for guest in comparison.guests]
+        same = len({value for _, value in said}) == 1
+        whose = [("all", said[0][1])] if same else said
+        rows += [(safe(key), safe(spec), safe(value)) for spec, value in whose]
+    head = ("what", "guest", "says")
+    yield from _table("What the guests say of themselves, under the first seed.", head, rows, ("", "", "f"))
+    yield "</section>\n"
 
 
-def _rounded(tree: icicle.Nodes) -> list[float]:
-    """Leaves with three decimals, and every parent the exact sum of its children in thousandths."""
-    thousandths = [0] * len(tree.values)
-    children = set(tree.parents)
-    for node in range(len(tree.values) - 1, -1, -1):
-        if node not in children:
-            thousandths[node] = round(tree.values[node] * 1000)
-        if tree.parents[node] >= 0:
-            thousandths[tree.parents[node]] += thousandths[node]
-    return [value / 1000 for value in thousandths]
+def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]],
+           kinds: Sequence[str] = ()) -> Iterator[str]:  # fmt: skip
+    """A table of cells that are HTML already; ``kinds`` are the classes of its columns."""
+    marks = [f" class={kind}" if kind else "" for kind in kinds] or [""] * len(head)
+    top = "".join(f"<th scope=col{mark if mark == ' class=n' else ''}>{name}</th>"
+                  for name, mark in zip(head, marks, strict=True))  # fmt: skip
+    if rows:
+        cells = ("".join(f"<td{mark}>{cell}</td>" for cell, mark in zip(row, marks, strict=True)) for row in rows)
+        yield from _wide(caption, f"<tr>{top}</tr>", [f"<tr>{row}</tr>\n" for row in cells])
 
 
-def _colour(layer: str) -> str:
-    return _HUES[LAYERS.index(layer)] if layer in LAYERS else _PLAIN
+def _wide(caption: str, head: str, rows: Sequence[str]) -> Iterator[str]:
+    """A table that scrolls by itself where it is wider than the page."""
+    yield f'<div class="wide"><table><caption>{caption}</caption><thead>{head}</thead>\n'
+    yield f"<tbody>{''.join(rows)}</tbody></table></div>\n"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] = (), code: int = -1) -> str:
-    """A table of cells that are HTML already."""
-    kinds = [" class=n" if position in numeric else " class=f" if position == code else ""
-             for position in range(len(head))]  # fmt: skip
-    top = "".join(f"<th{kind}>{name}</th>" for name, kind in zip(head, kinds, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>\n"
-        for row in rows
-    )
-    return f"<table><tr>{top}</tr>\n{body}</table>\n" if rows else ""
+def _figures(change: Change, matters: bool) -> tuple[str, str, str, str]:
+    runs = min(change.base.runs, change.other.runs)
+    width = change.noise / max(change.base.mean, change.other.mean, 1e-12)
+    spread = "unknown" if runs < 2 else f"{100 * width:.1f}&nbsp;%"
+    ratio = _ratio(change)
+    if matters and change.verdict == "differs":
+        ratio = f"<b class={'more' if change.delta > 0 else 'less'}>{ratio}</b>"
+    mark = {"same": "same", "differs": spread, "within seed spread": f"within {spread}"}[change.verdict]
+    return number(change.base.mean), number(change.other.mean), ratio, mark
+
+
+def _largest(pair: Pair) -> list[PhaseComparison]:
+    """The phases that differ most; those are open on the page."""
+    differing = [phase for phase in pair.phases if phase.differs]
+    return sorted(differing, key=lambda phase: -_relative(_leading(phase)))[:3]
+
+
+def _leading(phase: PhaseComparison) -> Change:
+    return phase.instructions if phase.leads == "instructions" else phase.string_bytes
+
+
+def _relative(change: Change) -> float:
+    return float("inf") if change.relative is None else abs(change.relative)
 
 
 def _ratio(change: Change) -> str:
-    return "-" if change.ratio is None else f"{change.ratio:.2f}"
+    ratio = change.ratio
+    return "-" if ratio is None else "&gt;&times;1000" if ratio >= 1000 else f"&times;{ratio:.2f}"
 
 
 def _share(finding: Finding) -> str:
-    return f"{finding.share * 100:.0f} %" + (", within seed spread" if finding.within_spread else "")
+    return f"{finding.share:.0%}".replace("%", " %") if abs(finding.share) < 9.995 else "&gt;999 %"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
+import itertools
 import json as standard_json
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plotly.offline import get_plotlyjs
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -253,40 +256,72 @@ def test_the_page_is_one_file_below_6_mb(which: str, request: pytest.FixtureRequ
     page = html.render(*request.getfixturevalue(which))
     tags = parsed(page)
     assert len(page.encode()) < 6_000_000
-    assert tags.links == []
-    assert not {"link", "img", "iframe", "a"} & set(tags.tags)
-    assert "not time" in "".join(tags.text)
+    assert tags.links
+    assert all(link.startswith("#") and f'id="{link[1:]}"' in page for link in tags.links)
+    assert not {"link", "img", "iframe"} & set(tags.tags)
+    assert "never time" in "".join(tags.text)
+    assert not TIMELY.findall("".join(tags.text))
 
 
-def test_guest_text_is_text_on_the_page(hostile: tuple[Comparison, list[recording.Recording]],
-                                        usual: tuple[Comparison, list[recording.Recording]]) -> None:  # fmt: skip
+def charts_of(page: str) -> dict[str, Any]:
+    """The data that the charts are drawn from."""
+    (text,) = re.findall(r'<script type="application/json" id="icicles">(.*?)</script>', page)
+    value: dict[str, Any] = standard_json.loads(text)
+    return value
+
+
+def test_guest_text_is_text_on_the_page(hostile: tuple[Comparison, list[recording.Recording]]) -> None:
     page = html.render(*hostile)
+    tags = parsed(page)
     assert "<script>alert" not in page
     assert "\u202e" not in page
-    charts = page.split(get_plotlyjs())[1]
-    assert "\\u202e" not in charts
-    # One more guest has one more chart; nothing else may bring a script.
-    assert parsed(page).tags.count("script") == 1 + 2
-    assert parsed(html.render(*usual)).tags.count("script") == 1 + 3
-    assert "alert(1)" in "".join(parsed(page).text)
+    # The data, plotly, and what draws: nothing else may bring a script, and only the last two may run.
+    assert tags.tags.count("script") == 3
+    assert "alert(1)" in "".join(tags.text)
+    (policy,) = re.findall(r'Content-Security-Policy" content="(.*?)"', page)
+    assert policy.startswith("default-src 'none';")
+    for script in re.findall(r"<script>(.*?)</script>", page, re.DOTALL):
+        assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy
     # plotly reads a part of HTML in labels: they must be escaped once more than JSON is.
-    assert "\\u003cscript" not in charts
-    assert "&lt;script" in charts
+    names = charts_of(page)["names"]
+    assert any(name.startswith("&lt;script&gt;alert(1)") for name in names)
+    assert not any(set(name) & set("<>\u202e\x1b") for name in names)
+
+
+def test_tables_have_captions_and_heads(usual: tuple[Comparison, list[recording.Recording]]) -> None:
+    page = html.render(*usual)
+    assert page.count("<table>") == page.count("<caption>") > 5
+    assert "<th>" not in page
+    levels = [int(level) for level in re.findall(r"<h(\d)[ >]", page.split("<script>")[0])]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
 
 
 def test_the_chart_of_the_page_adds_up(usual: tuple[Comparison, list[recording.Recording]]) -> None:
-    page = html.render(*usual)
-    charts = re.findall(r'"ids":(\[.*?\]),.*?"parents":(\[.*?\]).*?"values":(\[.*?\])', page)
-    assert len(charts) == 3
-    for ids, parents, values in (map(standard_json.loads, chart) for chart in charts):
-        own = dict(zip(ids, values, strict=True))
-        below: dict[str, float] = {}
-        for parent, value in zip(parents, values, strict=True):
-            below[parent] = below.get(parent, 0) + value
-        for parent, value in below.items():
-            if parent:
-                assert value == pytest.approx(own[parent], abs=1e-6)
-        assert own["0"] == pytest.approx(below[""])
+    comparison, recordings = usual
+    data = charts_of(html.render(*usual))
+    assert len(data["guests"]) == 3
+    for guest, trees in zip(comparison.guests, data["guests"], strict=True):
+        (mine,) = (one for one in recordings if one.spec == guest.spec)
+        for cost, tree in trees.items():
+            recorded = mine.ledger.groupby("phase")[cost].sum() / mine.phases.set_index("number")["ops"]
+            below = [0.0] * len(tree["values"])
+            for node, parent in enumerate(tree["parents"][1:], start=1):
+                below[parent] += tree["values"][node]
+                if parent == 0:
+                    assert tree["values"][node] == pytest.approx(recorded[tree["phases"][node]], abs=1e-3)
+            for node in set(tree["parents"]) - {-1}:
+                assert below[node] == pytest.approx(tree["values"][node], abs=0.1)
+
+
+def test_a_box_knows_how_often_it_was_entered(usual: tuple[Comparison, list[recording.Recording]]) -> None:
+    tree = charts_of(html.render(*usual))
+    names, first = tree["names"], tree["guests"][0]["instructions"]
+    calls = {names[label]: calls for label, calls in zip(first["labels"], first["calls"], strict=True)}
+    assert calls["write"] == 2
+    assert calls["path_openat"] == 1
+    assert calls["vfs"] is None
 
 
 # -- the icicle -------------------------------------------------------------------------------------------------------
