@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from images.catalog import list_guests, prepare
+    from images.catalog import check, list_guests, prepare
     from images.model import Bootable, GuestInfo, GuestSpec, KernelImage
 
-__all__ = ["Bootable", "GuestInfo", "GuestSpec", "KernelImage", "list_guests", "prepare"]
+__all__ = ["Bootable", "GuestInfo", "GuestSpec", "KernelImage", "check", "list_guests", "prepare"]
 
-_FUNCTIONS = ("list_guests", "prepare")
+_FUNCTIONS = ("check", "list_guests", "prepare")
 
 
 def __getattr__(name: str) -> Any:

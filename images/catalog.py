@@ -10,6 +10,19 @@ from images.model import Bootable, GuestInfo, GuestSpec
 from profiler.errors import UsageError
 
 
+def check(spec: GuestSpec) -> guests.Guest:
+    """Give the guest that a spec names; ``UsageError`` if there is none or it cannot have this runtime or option."""
+    guest = guests.load(spec.name)
+    if spec.runtime and spec.runtime not in guest.runtimes:
+        raise UsageError(
+            f"guest {guest.name} has no runtime {spec.runtime!r}", hint=f"runtimes: {', '.join(guest.runtimes)}"
+        )
+    for option in spec.options:
+        if option.partition("=")[0].replace("-", "_") in guest.reserved:
+            raise UsageError(f"option {option} of {spec} is set by weaklink itself", hint="leave it out")
+    return guest
+
+
 def prepare(
     spec: GuestSpec,
     files: Mapping[str, Path],
@@ -28,16 +41,7 @@ def prepare(
     Raises ``UsageError`` for a spec or argument the guest cannot have, ``ArtifactUnavailable``, ``ArtifactCorrupt``,
     ``DiskFull``, ``ToolMissing``.
     """
-    guest = guests.load(spec.name)
-    if spec.runtime and spec.runtime not in guest.runtimes:
-        raise UsageError(
-            f"guest {guest.name} has no runtime {spec.runtime!r}", hint=f"runtimes: {', '.join(guest.runtimes)}"
-        )
-    for option in spec.options:
-        if option.partition("=")[0].replace("-", "_") in guest.reserved:
-            raise UsageError(
-                f"option {option} of {spec} is set by weaklink itself", hint=f"leave it out: weaklink run {guest.name}"
-            )
+    guest = check(spec)
     return guests.builder_of(guest).prepare(
         guest, spec, files, init_args,
         cache=store.cache_dir() if cache is None else store.private_directory(cache), work=work, progress=progress,

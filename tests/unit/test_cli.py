@@ -61,7 +61,9 @@ def test_the_version(root: Path) -> None:
         ["run", "tour", "--guests", "linux", "--out", "/nonexistent/x", "--seeds", "none"],
         ["run", "tour", "--guests", "Linux!", "--out", "/nonexistent/x"],
         ["run", "tour", "--guests", "linux", "--out", "/nonexistent/x", "--limit", "-1"],
-        ["run", "tour", "--guests", "linux", "--out", "/nonexistent/a,b"],
+        ["run", "tour", "--guests", "linux,nosuch", "--out", "/nonexistent/x"],
+        ["run", "tour", "--guests", "linux,linux+console=ttyS1", "--out", "/nonexistent/x"],
+        ["run", "tour", "--guests", "linux:nosuch", "--out", "/nonexistent/x"],
         ["run", "tour", "--guests", "linux", "--out", "/nonexistent/x", "--mode", "sloppy"],
         ["verify", "/nonexistent"], ["explain", "/nonexistent", "--against", "linux"], ["report", "/nonexistent"],
     ],
@@ -73,6 +75,7 @@ def test_what_is_not_understood_is_usage(arguments: list[str], capsys: pytest.Ca
     assert said.err.startswith("weaklink: usage: ")
     assert "\n  -> " in said.err, "every failure says what to do"
     assert "Traceback" not in said.err
+    assert not Path("/nonexistent").exists(), "nothing was begun"
 
 
 def test_a_directory_without_recordings_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
