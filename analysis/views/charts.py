@@ -9,12 +9,15 @@ from typing import Any, Final
 from analysis.compare import Comparison
 from analysis.ledger import COSTS, GuestLedger, of_guest
 from analysis.views import icicle
+from analysis.views.escape import clean
 from analysis.views.escape import for_html as safe
 from probes.events import LAYERS
 from probes.recording import Recording
 
 ALL_NODES: Final = {"instructions": 10_000, "rep_bytes": 3000}
 """Nodes of all guests' icicles together; with plotly's 4.8 MB this keeps a page below 6 MB."""
+LONGEST: Final = 160
+"""Characters of a name in a chart."""
 
 _BANDS: Final = ((64, 66), (58, 80), (36, 58))  # saturation and lightness: nine hues in each, none twice
 _HUES: Final = tuple(f"hsl({position * 40 % 360 + 13 * (position // 9)},{_BANDS[position // 9][0]}%,"
@@ -61,7 +64,7 @@ def _trees(recordings: Sequence[Recording], ledger: GuestLedger, names: dict[int
     for cost in COSTS:
         tree = icicle.nodes(ledger, names, min(icicle.NODES, ALL_NODES[cost] // guests), cost, entries)
         trees[cost] = {
-            "labels": [labels.setdefault(safe(label), len(labels)) for label in tree.labels],
+            "labels": [labels.setdefault(safe(clean(label, LONGEST)), len(labels)) for label in tree.labels],
             "parents": tree.parents,
             "values": [round(value, 3) for value in tree.values],
             "layers": [LAYERS.index(layer) if layer in LAYERS else len(LAYERS) for layer in tree.layers],

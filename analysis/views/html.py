@@ -58,7 +58,8 @@ def _page(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[s
     yield '<section><h2 id="charts">Where the instructions are</h2>\n<p>From left to right: guest, phase, operation, '
     yield "layer, function, with the cost per op. A click on a box opens it in all charts, a click on the bar above "
     yield "goes back. Side by side, phases have the same height, as their ops are different things; inside a phase, "
-    yield "all guests have one scale, so that what is higher costs more.</p>\n"
+    yield "all guests have one scale, so that what is higher costs more. "
+    yield "What the emulator does is left out.</p>\n"
     yield from charts.render(comparison, recordings)
     yield "</section>\n"
     yield from _guests(comparison)

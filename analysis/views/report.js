@@ -43,8 +43,10 @@
       type: "icicle", ids: ids, labels: labels, parents: tree.parents.map((parent) => parent < 0 ? "" : ids[parent]),
       values: tree.values.map((value, node) => inner.has(node) ? 0 : value / tree.values[top[node]]),
       text: tree.values.map((value, node) => node ? short(value) : ""), texttemplate: "%{label}  %{text}",
-      hovertext: hover, hoverinfo: "text", hoverlabel: { align: "left", bgcolor: "#fff", font: { color: "#111" } }, textposition: "middle left", sort: false, leaf: { opacity: 1 }, maxdepth: 4, level: level,
-      textfont: { color: "#111", size: 11 }, pathbar: { thickness: 24, textfont: { color: "#111", size: 12 } }, tiling: { orientation: "h" },
+      textfont: { color: "#111", size: 11 }, textposition: "middle left",
+      hovertext: hover, hoverinfo: "text", hoverlabel: { align: "left", bgcolor: "#fff", font: { color: "#111" } },
+      sort: false, leaf: { opacity: 1 }, maxdepth: 4, tiling: { orientation: "h" },
+      pathbar: { thickness: 24, textfont: { color: "#111", size: 12 } },
       marker: { colors: tree.layers.map((layer) => data.colours[layer]), line: { width: 0.5, color: "#fff" } },
     };
   }

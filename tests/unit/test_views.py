@@ -315,6 +315,14 @@ def test_the_chart_of_the_page_adds_up(usual: tuple[Comparison, list[recording.R
                 assert below[node] == pytest.approx(tree["values"][node], abs=0.1)
 
 
+def test_a_page_of_guests_without_string_bytes(tmp_path: Path) -> None:
+    phases = synthetic.tour()
+    for phase in phases:
+        phase.bytes = {}
+    page = html.render(*compared(tmp_path, ("linux+audit=1", synthetic.audit(phases)), base=phases))
+    assert [len(trees["rep_bytes"]["parents"]) for trees in charts_of(page)["guests"]] == [1, 1]
+
+
 def test_a_box_knows_how_often_it_was_entered(usual: tuple[Comparison, list[recording.Recording]]) -> None:
     tree = charts_of(html.render(*usual))
     names, first = tree["names"], tree["guests"][0]["instructions"]
