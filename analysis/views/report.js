@@ -47,7 +47,7 @@
       hovertext: hover, hoverinfo: "text", hoverlabel: { align: "left", bgcolor: "#fff", font: { color: "#111" } },
       sort: false, leaf: { opacity: 1 }, maxdepth: 4, tiling: { orientation: "h" },
       pathbar: { thickness: 24, textfont: { color: "#111", size: 12 } },
-      marker: { colors: tree.layers.map((layer) => data.colours[layer]), line: { width: 0.5, color: "#fff" } },
+      marker: { colors: tree.layers.map((layer) => data.colours[layer]), line: { width: 0.5, color: "rgba(255,255,255,.5)" } },
     };
   }
 
@@ -63,6 +63,7 @@
     traces.forEach((one) => { one.level = nearest(one.ids, level); });
     // Where all charts show the same thing they have one scale, so that heights can be compared as well.
     const shown = traces.map((one, guest) => trees[guest].values[one.ids.indexOf(one.level)]);
+    const above = level === "all" ? 0 : 28; // the bar that leads back
     const alike = level !== "all" && traces.every((one) => one.level === level);
     charts.forEach((chart, guest) => {
       const none = trees[guest].parents.length === 1 || (level !== "all" && traces[guest].level === "all");
@@ -70,8 +71,8 @@
       chart.nextElementSibling.hidden = !none;
       if (none) return;
       const layout = {
-        height: 28 + (alike ? Math.max(24, 720 * shown[guest] / Math.max(...shown)) : data.height),
-        margin: { l: 0, r: 0, t: 28, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", uniformtext: { minsize: 10, mode: "hide" },
+        height: above + (alike ? Math.max(24, 720 * shown[guest] / Math.max(...shown)) : data.height),
+        margin: { l: 0, r: 0, t: above, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", uniformtext: { minsize: 10, mode: "hide" },
       };
       Plotly.react(chart, [traces[guest]], layout, { displayModeBar: false, responsive: true });
       if (chart.listens) return;
