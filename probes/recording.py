@@ -116,7 +116,7 @@ class NotHooked(TypedDict):
 
 
 class ProbeManifest(TypedDict):
-    """How the run was watched.  ``block`` mode over-counts by up to 0.3 %."""
+    """How the run was watched.  ``block`` mode over-counts by up to 0.5 %."""
 
     mode: Literal["exact", "block"]
     capabilities: dict[str, Capability]

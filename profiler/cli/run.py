@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what ``run`` and ``demo`` share."""
     parser.add_argument(
         "--mode", choices=("exact", "block"), default="exact",
-        help="count every instruction, or every block: cheaper, up to 0.3 %% too many (default: exact)",
+        help="count every instruction, or every block: cheaper, up to 0.5 %% too many (default: exact)",
     )  # fmt: skip
     parser.add_argument("--phases", default="", metavar="a,b", help="only these phases of the app")
     parser.add_argument(
