@@ -124,12 +124,6 @@ def seal(directory: Path, notes: Mapping[str, Any]) -> None:
     write_json(directory / SEAL, {"files": files, "notes": dict(notes)})
 
 
-def read_seal(directory: Path) -> dict[str, Any] | None:
-    """Give the notes of a sealed directory without checking its files, or None if there is no readable seal."""
-    notes = (read_json(directory / SEAL) or {}).get("notes")
-    return notes if isinstance(notes, dict) else None
-
-
 def intact(directory: Path) -> bool:
     """Tell whether every file that was sealed in ``directory`` is still there with the same content."""
     files = (read_json(directory / SEAL) or {}).get("files")

@@ -14,7 +14,6 @@ LONGEST: Final = 400
 """Characters of one piece of text that are shown."""
 
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
-_FORMULA: Final = ("=", "+", "-", "@")
 
 
 def clean(text: object, longest: int = LONGEST) -> str:
@@ -42,9 +41,3 @@ def for_markdown(text: object) -> str:
     """For Markdown text and table cells: no markup, no HTML, no link."""
     escaped = _MARKDOWN.sub(r"\\\1", clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
     return escaped.replace("://", ":&#8203;//")
-
-
-def for_csv(text: object) -> str:
-    """For a CSV field that a spreadsheet opens: what would be a formula is text.  Quoting is the CSV writer's."""
-    shown = clean(text)
-    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from probes.events import LAYERS
@@ -91,12 +91,3 @@ class Map:
             if len(layers) == 1:
                 found[at] = layers.pop()
         return found
-
-    @staticmethod
-    def layer_of_user(name: str, own: Container[str]) -> str:
-        """Return the layer of a user-space function: ``own`` are the app's functions, all others are the libc's."""
-        if name in PSEUDO:
-            return PSEUDO[name]
-        if name.startswith("__vdso_"):
-            return "time"
-        return "user" if name in own else "libc"

@@ -22,17 +22,6 @@ class Operations:
         """Return libc function -> operation."""
         return {function: name for name, functions in self.names.items() for function in functions}
 
-    def of_syscall(self, syscall: str) -> str:
-        """Return the operation of a system call that happens outside any libc function that is one.
-
-        Takes the kernel's name of it, with or without its handler's prefix: ``__x64_sys_newfstatat`` -> ``fstatat``.
-        """
-        for prefix in ("__x64_sys_", "__ia32_compat_sys_", "__ia32_sys_", "__do_sys_", "__se_sys_", "sys_"):
-            if syscall.startswith(prefix):
-                syscall = syscall.removeprefix(prefix)
-                break
-        return self.syscalls.get(syscall, syscall)
-
 
 def parse(text: str) -> Operations:
     """Read a vocabulary.
