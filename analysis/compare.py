@@ -161,7 +161,7 @@ def check_comparable(recordings: Sequence[Recording]) -> None:
     same("icount setting", lambda one: one.manifest["qemu"]["icount"], again)
     same("number of vCPUs", lambda one: one.manifest["qemu"]["vcpus"], again)
     same("app binary", lambda one: one.manifest["app"]["sha256"], "Compare recordings of one app at a time.")
-    same("app arguments", lambda one: one.manifest["app"]["args"], "Compare recordings of one app at a time.")
+    same("app arguments", lambda one: one.manifest["app"]["args"], "Record all guests with the same phases.")
     same("probe mode", lambda one: one.manifest["probe"]["mode"], again)
     kernels: dict[str, str] = {}
     places: dict[tuple[str, int], Recording] = {}
@@ -335,9 +335,12 @@ def _guest(recordings: Sequence[Recording], ledger: GuestLedger) -> Guest:
 def _notes(guests: Mapping[str, Sequence[Recording]], people: Sequence[Guest]) -> tuple[str, ...]:
     notes = []
     fewest = min(guest.runs for guest in people)
-    if fewest < FEW_SEEDS:
-        notes.append(f"few seeds: the spread shown is over {fewest} different run{'s' if fewest > 1 else ''}, which is "
-                     f"a lower bound; {FEW_SEEDS} make it one to rely on")  # fmt: skip
+    if fewest == 1:
+        notes.append("few seeds: one run of a guest has no spread, so nothing says what another seed would move; "
+                     f"{FEW_SEEDS} make a spread to rely on")  # fmt: skip
+    elif fewest < FEW_SEEDS:
+        notes.append(f"few seeds: the spread shown is over {fewest} different runs, which is a lower bound; "
+                     f"{FEW_SEEDS} make it one to rely on")  # fmt: skip
     alike = [guest.spec for guest in people if guest.runs == 1 and len(guest.seeds) > 1]
     if alike:
         notes.append(f"all seeds gave the same ledger, which counts as one run: {', '.join(alike)}")

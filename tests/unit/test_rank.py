@@ -266,9 +266,17 @@ def test_few_seeds_are_said(tmp_path: Path) -> None:
     phases[0].jitter["getppid", "process", "__x64_sys_getppid"] = 1
     synthetic.record(tmp_path / "few", "linux", phases, range(3))
     synthetic.record(tmp_path / "few", "linux+x", phases, range(3))
-    assert everything(tmp_path / "few").few_seeds
+    few = everything(tmp_path / "few")
+    assert few.few_seeds
+    assert "over 3 different runs" in few.notes[0]
     synthetic.record(tmp_path / "many", "linux", phases, range(8))
     synthetic.record(tmp_path / "many", "linux+x", phases, range(8))
     many = everything(tmp_path / "many")
     assert not many.few_seeds
     assert not any("few seeds" in note for note in many.notes)
+
+
+def test_one_seed_says_nothing_of_others(tmp_path: Path) -> None:
+    synthetic.record(tmp_path, "linux", synthetic.tour())
+    synthetic.record(tmp_path, "linux+x", synthetic.tour())
+    assert "no spread" in everything(tmp_path).notes[0]
