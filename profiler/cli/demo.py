@@ -32,7 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Do it."""
     import sys
 
+    from analysis.views import html
     from profiler.cli import explain, report, verify
+    from profiler.cli.recordings import load
     from profiler.cli.run import finish, record
 
     out: Path = arguments.out
@@ -41,9 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"\n== weaklink verify {out}", flush=True)
     verify.check(out)
     print(f"\n== weaklink explain {out} --against {AGAINST}", flush=True)
-    comparison = explain.compare(out, AGAINST)
+    recordings = load(out)
+    comparison = explain.compare(recordings, AGAINST)
     sys.stdout.write(explain.rendered(comparison, "text"))
     report.replace(out / "findings.json", explain.rendered(comparison, "json"))
-    page = report.write(out, AGAINST)
-    print(f"\nleft in {out}: recordings, {out / 'findings.json'}, {page}")
+    report.replace(out / report.PAGE, html.render(comparison, recordings))
+    print(f"\nleft in {out}: recordings, {out / 'findings.json'}, {out / report.PAGE}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +11,7 @@ from profiler.errors import UsageError
 
 if TYPE_CHECKING:
     from analysis.compare import Comparison
+    from probes.recording import Recording
 
 FORMATS: Final = ("text", "json", "markdown")
 
@@ -32,20 +34,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Do it."""
     import sys
 
-    comparison = compare(arguments.directory, arguments.against)
+    from profiler.cli.recordings import load
+
+    comparison = compare(load(arguments.directory), arguments.against)
     sys.stdout.write(rendered(comparison, arguments.format))
     return 0
 
 
-def compare(root: Path, against: str) -> Comparison:
-    """The comparison of what is below ``root``; raises UsageError if ``against`` is not among it."""
+def compare(recordings: Sequence[Recording], against: str) -> Comparison:
+    """The comparison of some recordings; raises UsageError if ``against`` is not among them."""
     from analysis.compare import compare as compared
-    from profiler.cli.recordings import load
 
-    recordings = load(root)
     guests = sorted({recording.spec for recording in recordings})
     if against not in guests:
-        raise UsageError(f"{root} has no recordings of {against!r}", hint=f"it has {', '.join(guests)}")
+        raise UsageError(f"there are no recordings of {against!r}", hint=f"there are some of {', '.join(guests)}")
     return compared(recordings, against)
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from profiler.errors import DiskFull, UsageError
+
+if TYPE_CHECKING:
+    from probes.recording import Recording
+
+PAGE: Final = "report.html"
 
 
 def add(verbs: Any) -> None:
@@ -19,35 +25,29 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="the --out directory of a `weaklink run`")
     parser.add_argument("--against", metavar="GUEST", help="the guest to compare with (default: the first of the run)")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: DIR/report.html")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help=f"default: DIR/{PAGE}")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it."""
-    against = arguments.against or first_guest(arguments.directory)
-    print(write(arguments.directory, against, arguments.output))
-    return 0
-
-
-def write(root: Path, against: str, output: Path | None = None) -> Path:
-    """Write the page; where it is."""
     from analysis.views import html
     from profiler.cli.explain import compare
     from profiler.cli.recordings import load
 
-    path = output or root / "report.html"
-    replace(path, html.render(compare(root, against), load(root)))
-    return path
+    root: Path = arguments.directory
+    recordings = load(root)
+    path = arguments.output or root / PAGE
+    replace(path, html.render(compare(recordings, arguments.against or first_guest(root, recordings)), recordings))
+    print(path)
+    return 0
 
 
-def first_guest(root: Path) -> str:
+def first_guest(root: Path, recordings: Sequence[Recording]) -> str:
     """The guest that was named first in the last campaign below ``root``, else the one with the shortest name."""
     import json
 
-    from profiler.cli.recordings import load
-
-    guests = sorted({recording.spec for recording in load(root)}, key=lambda spec: (len(spec), spec))
+    guests = sorted({recording.spec for recording in recordings}, key=lambda spec: (len(spec), spec))
     try:
         named = json.loads((root / "campaign.json").read_bytes())["guests"][0]
     except (OSError, ValueError, LookupError, TypeError):
@@ -66,7 +66,7 @@ def replace(path: Path, text: str) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(f"no room left for {path}", hint="make room, then run it again") from error
-        raise UsageError(f"cannot write {path}: {error.strerror}", hint="name another file") from error
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="name another file with --output") from error
     finally:
         with contextlib.suppress(OSError):
             half.unlink(missing_ok=True)
