@@ -110,12 +110,13 @@ class ExecRecorder:
             limits=self._limits,
             on_line=self._on_line,
         )
+        said = outcome.conversation
         if outcome.failure is not None:
+            _refuse_unknown(run, said.error)  # a bare word becomes an argument that the app does not know
             if isinstance(outcome.failure, GuestPanic | GuestHang | GuestExit):
                 raise RunFailed(outcome.failure, outcome.console)
             raise outcome.failure
         self._step("decoding")
-        said = outcome.conversation
         _refuse_unknown(run, said.guest.get("unknown_options", ""))
         phases = [decode.Phase(**vars(phase)) for phase in said.phases.values()]
         tables = decode.decode(raw, prepared.hooks, phases)

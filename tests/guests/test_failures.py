@@ -73,10 +73,13 @@ def test_a_probe_that_qemu_refuses(
     assert halves(tmp_path / "out") == []
 
 
-def test_an_option_that_the_kernel_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments(tmp_path, "linux+audti=1")) == 2
+@pytest.mark.parametrize("option", ["audti=1", "audti"])  # to the app an environment variable, an argument
+def test_an_option_that_the_kernel_does_not_know(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    assert main(arguments(tmp_path, f"linux+{option}")) == 2
     said = capsys.readouterr().err
-    assert "does not know the option audti=1" in said
+    assert f"does not know the option {option}\n" in said
     assert list(tmp_path.rglob("manifest.json")) == []
     assert halves(tmp_path) == []
 
