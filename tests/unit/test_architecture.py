@@ -1,4 +1,4 @@
-"""docs/architecture.md, held: who may import whom, what failures look like, what must not be in the repository."""
+"""docs/architecture.md, held: who may import whom, what failures look like, how long a file may be."""
 
 from __future__ import annotations
 
