@@ -133,7 +133,8 @@ void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
     if (info.kind == INSN_REP) {
         s->rep_pc = pc;
         s->rep_size = info.rep_size;
-    } else if (info.kind == INSN_IRET || info.kind == INSN_SYSRET || info.kind == INSN_HLT) {
-        s->tail = info.kind;
+    } else if (s->class == CLASS_KERNEL) { /* user code may not: it gets an exception instead */
+        if (info.kind == INSN_IRET || info.kind == INSN_SYSRET || info.kind == INSN_HLT)
+            s->tail = info.kind;
     }
 }
