@@ -25,8 +25,13 @@ static void flush(void)
         p += n;
         left -= (size_t)n;
     }
-    lost += (left + sizeof buffer[0] - 1) / sizeof buffer[0];
     used = 0;
+    if (!left)
+        return;
+    lost += (left + sizeof buffer[0] - 1) / sizeof buffer[0];
+    if (fd >= 0)
+        close(fd); /* the last event may be cut: what was written behind it, were there room again, would be garbled */
+    fd = -1;
 }
 
 bool events_open(const char *path)
