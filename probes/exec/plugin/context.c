@@ -13,7 +13,8 @@ static void leave_syscall(void)
     struct thread *t = now.thread;
     if (!t->op && !t->syscall_op)
         pending_becomes(OP_SYSCALL);
-    put(EV_SYSCALL_EXIT, t->syscall, 0);
+    if (t->syscall) /* else there is no such call, and nothing was said of its entry */
+        put(EV_SYSCALL_EXIT, t->syscall, 0);
     t->in_syscall = false;
     t->syscall_op = t->syscall = 0;
 }
