@@ -32,7 +32,7 @@ static void push_frame(enum frame_kind kind, const struct hook *hook)
         return;
     }
     struct frame f = {(uint8_t)kind, in_user_mode(t), hook->name, now.rep_pc, now.retry};
-    now.retry = (struct retry){0, NULL};
+    now.retry = (struct retry){0};
     t->frames[t->n_frames++] = f;
     put(kind == FRAME_IRQ ? EV_IRQ_ENTER : EV_FAULT_ENTER, hook->name, 0);
 }
@@ -52,7 +52,7 @@ static void return_from_frame(uint64_t pc)
     if (t->n_frames) {
         struct frame f = t->frames[--t->n_frames];
         now.rep_pc = f.rep_pc;
-        if (f.retry.cell && f.retry.pc == pc)
+        if (f.retry.cell && f.retry.pc == pc && f.retry.phase == now.phase)
             take_back(f.retry.cell);
         put(f.kind == FRAME_IRQ ? EV_IRQ_EXIT : EV_FAULT_EXIT, f.name, 0);
     } else if (t->in_syscall) {
@@ -96,7 +96,7 @@ void finish_tail(uint8_t tail, uint64_t pc)
  */
 void faulted(const struct segment *before, uint64_t began, uint64_t did, struct cell *cell)
 {
-    now.retry = (struct retry){0, NULL};
+    now.retry = (struct retry){0};
     if (!exact || did == 0)
         return;
     if (before->rep_pc && did == before->n) {
@@ -111,7 +111,7 @@ void faulted(const struct segment *before, uint64_t began, uint64_t did, struct 
     } else if (did + before->doubtful < before->n || (before->class == CLASS_KERNEL && !before->tail)) {
         take_back(cell);
     } else if (!before->tail) {
-        now.retry = (struct retry){did == before->n ? before->last_pc : before->before_last_pc, cell};
+        now.retry = (struct retry){did == before->n ? before->last_pc : before->before_last_pc, cell, now.phase};
     }
 }
 

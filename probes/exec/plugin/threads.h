@@ -17,10 +17,14 @@ enum role { ROLE_MAIN, ROLE_APP, ROLE_KERNEL, ROLE_IDLE };
 
 enum frame_kind { FRAME_IRQ, FRAME_EXCEPTION };
 
-/* An instruction that may have been counted though it faulted: it was if it is executed again. */
+/*
+ * An instruction that may have been counted though it faulted: it was if it is executed again.  If the phase is another
+ * one by then, the count stays: what the cell's phase adds up to has been written down.
+ */
 struct retry {
     uint64_t pc;
     struct cell *cell;
+    uint16_t phase;
 };
 
 struct frame {
