@@ -67,10 +67,12 @@ static void idle_ended(void)
     if (!clock_known())
         return;
     put(EV_IDLE_BEGIN, NAME_NONE, 0);
-    uint64_t idle = (uint64_t)(clock_read() - now.clock_zero) - C->raw - now.idle_total;
-    now.idle_total += idle;
-    now.idle_uncharged += idle;
-    put(EV_IDLE_END, NAME_NONE, (int64_t)idle);
+    int64_t idle = clock_read() - now.clock_zero - (int64_t)time_now();
+    if (idle < 0) /* raw is ahead: blocks counted whole.  The next idle is the shorter for it; time never goes back */
+        idle = 0;
+    now.idle_total += (uint64_t)idle;
+    now.idle_uncharged += (uint64_t)idle;
+    put(EV_IDLE_END, NAME_NONE, idle);
 }
 
 /* The block before ended in an instruction that changes what the thread is doing. */
