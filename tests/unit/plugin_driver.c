@@ -4,12 +4,13 @@
 #include "events.h"
 #include "insn.h"
 #include "ledger.h"
+#include "state.h"
 #include "threads.h"
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
-static struct config config;
+#include <sys/resource.h>
 
 static int insns(bool quiet) /* a line of hex bytes in, kind, size and marker out, or whether it is quiet */
 {
@@ -126,6 +127,77 @@ static int events(const char *path, uint32_t n)
     return 0;
 }
 
+static int events_full(const char *path) /* no room for a while, in the middle of an event */
+{
+    struct rlimit limit;
+    getrlimit(RLIMIT_FSIZE, &limit);
+    rlim_t most = limit.rlim_cur;
+    signal(SIGXFSZ, SIG_IGN);
+    limit.rlim_cur = 100000;
+    if (!events_open(path) || setrlimit(RLIMIT_FSIZE, &limit))
+        return 1;
+    for (uint32_t i = 0; i < 3 * 32768; i++) {
+        events_put(i, 0, EV_WAKE, 0, 0);
+        if (i == 40000) {
+            limit.rlim_cur = most;
+            setrlimit(RLIMIT_FSIZE, &limit);
+        }
+    }
+    printf("%" PRIu64 "\n", events_close());
+    return 0;
+}
+
+/* Stands in for clock.c: QEMU's clock says what it is told to. */
+static int64_t clock_says;
+bool clock_known(void)
+{
+    return true;
+}
+int64_t clock_read(void)
+{
+    return clock_says;
+}
+
+static void in_context(uint8_t role)
+{
+    static struct counters count;
+    C = &count;
+    now.thread = threads_new(0x1000, role);
+}
+
+static int idle(int n, char **readings) /* the clock after each HLT in; idle so far, and idle not charged yet, out */
+{
+    static const struct segment after = {.class = CLASS_KERNEL};
+    in_context(ROLE_KERNEL);
+    for (int i = 0; i < n; i++) {
+        C->raw += 100;
+        clock_says = atoll(readings[i]);
+        finish_tail(INSN_HLT, &after);
+        printf("%" PRIu64 " %" PRIu64 "\n", now.idle_total, now.idle_uncharged);
+    }
+    return 0;
+}
+
+static int iret(const char *where) /* what is left open when user code, the kernel or a hook of its follows an IRET */
+{
+    static struct hook interrupt = {.kind = HOOK_IRQ}, handler = {.kind = HOOK_HANDLER};
+    struct segment next = {.class = *where == 'u' ? CLASS_APP : CLASS_KERNEL};
+    next.hook = *where == 'i' ? &interrupt : *where == 'h' ? &handler : NULL;
+    in_context(ROLE_MAIN);
+    struct thread *t = now.thread;
+    t->in_syscall = true;
+    finish_tail(INSN_IRET, &next);
+    printf("%d", t->in_syscall);
+    for (int from_user = 1; from_user >= 0; from_user--) {
+        t->n_frames = 1;
+        t->frames[0] = (struct frame){.kind = FRAME_EXCEPTION, .from_user = from_user};
+        finish_tail(INSN_IRET, &next);
+        printf(" %d", t->n_frames);
+    }
+    printf("\n");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
@@ -141,5 +213,11 @@ int main(int argc, char **argv)
         return ledger(argv[2]);
     if (!strcmp(what, "events"))
         return events(argv[2], (uint32_t)atoi(argv[3]));
+    if (!strcmp(what, "full"))
+        return events_full(argv[2]);
+    if (!strcmp(what, "idle"))
+        return idle(argc - 2, argv + 2);
+    if (!strcmp(what, "iret"))
+        return iret(argv[2]);
     return 2;
 }

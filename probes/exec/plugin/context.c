@@ -45,17 +45,28 @@ static void take_back(struct cell *cell)
     cell->raw--;
 }
 
-/* Back to `pc`. */
-static void return_from_frame(uint64_t pc)
+/*
+ * Whether an IRET that `s` follows left the kernel.  Linux also executes IRET to stay where it is: it serializes the
+ * processor (sync_core(), after the kernel's text was changed).
+ */
+static bool left_kernel(const struct segment *s)
+{
+    return s->class != CLASS_KERNEL || (s->hook && s->hook->kind >= HOOK_FAULT && s->hook->kind <= HOOK_DEVICE);
+}
+
+static void return_from_frame(const struct segment *s)
 {
     struct thread *t = now.thread;
     if (t->n_frames) {
-        struct frame f = t->frames[--t->n_frames];
+        struct frame f = t->frames[t->n_frames - 1];
+        if (f.from_user && !left_kernel(s))
+            return;
+        t->n_frames--;
         now.rep_pc = f.rep_pc;
-        if (f.retry.cell && f.retry.pc == pc && f.retry.phase == now.phase)
+        if (f.retry.cell && f.retry.pc == s->pc && f.retry.phase == now.phase)
             take_back(f.retry.cell);
         put(f.kind == FRAME_IRQ ? EV_IRQ_EXIT : EV_FAULT_EXIT, f.name, 0);
-    } else if (t->in_syscall) {
+    } else if (t->in_syscall && left_kernel(s)) {
         leave_syscall();
     }
 }
@@ -75,13 +86,13 @@ static void idle_ended(void)
     put(EV_IDLE_END, NAME_NONE, idle);
 }
 
-/* The block before ended in an instruction that changes what the thread is doing. */
-void finish_tail(uint8_t tail, uint64_t pc)
+/* The block before ended in an instruction that changes what the thread is doing; `s` follows it. */
+void finish_tail(uint8_t tail, const struct segment *s)
 {
     if (tail == INSN_MARKER) /* the first instrumented block: instructions and clock start together */
         now.clock_zero = clock_read();
     else if (tail == INSN_IRET)
-        return_from_frame(pc);
+        return_from_frame(s);
     else if (tail == INSN_HLT)
         idle_ended();
     else if (now.thread->in_syscall)

@@ -13,7 +13,7 @@ static inline __attribute__((always_inline)) void begin(const struct segment *s,
     if (slow && unlikely(s->hook && s->hook->kind == HOOK_FAULT))
         faulted(before, began, did, cell);
     if (unlikely(before->tail) && did == before->n)
-        finish_tail(before->tail, s->pc);
+        finish_tail(before->tail, s);
     if (slow && s->hook)
         at_hook(s);
 }

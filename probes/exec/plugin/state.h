@@ -100,7 +100,7 @@ bool clock_known(void);
 
 /* context.c: what changes what the thread is doing */
 bool in_user_mode(const struct thread *t);
-void finish_tail(uint8_t tail, uint64_t pc);
+void finish_tail(uint8_t tail, const struct segment *s);
 void faulted(const struct segment *before, uint64_t began, uint64_t did, struct cell *cell);
 void at_hook(const struct segment *s);
 
