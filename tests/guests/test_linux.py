@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -271,15 +272,22 @@ int main(void)
 """
 
 
-def test_time_asleep_is_counted_exactly(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_own(root: Path, out: Path, source: Path, own: frozenset[str], *more: str) -> Recording:
+    """What an app says and does that comes with the tests."""
+    elf = out / source.stem
+    command = ["gcc", "-O1", "-static", "-pthread", f"-I{root / 'probes'}", source, "-o", elf]
+    subprocess.run(command, check=True, timeout=60)
+    digest = hashlib.sha256(elf.read_bytes()).hexdigest()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apps, "build", lambda app, cache: apps.AppBuild(elf, digest, own))
+        assert run(out, "linux", "1", "--phases", "null-call", *more) == 0
+    return at(out, "linux")
+
+
+def test_time_asleep_is_counted_exactly(root: Path, tmp_path: Path) -> None:
     # The tour never lets its machine go idle within a window, so another app has to.
     (tmp_path / "sleeper.c").write_text(SLEEPER)
-    command = ["gcc", "-O1", "-static", f"-I{root / 'probes'}", tmp_path / "sleeper.c", "-o", tmp_path / "sleeper"]
-    subprocess.run(command, check=True, timeout=60)
-    other = apps.AppBuild(tmp_path / "sleeper", "0" * 64, frozenset({"main"}))
-    monkeypatch.setattr(apps, "build", lambda app, cache: other)
-    assert run(tmp_path, "linux", "1", "--phases", "null-call") == 0
-    seen = at(tmp_path, "linux")
+    seen = run_own(root, tmp_path, tmp_path / "sleeper.c", frozenset({"main"}))
     (phase,) = seen.phases.to_dict("records")
     assert 5_000_000 <= phase["idle_ns"] < 20_000_000
     raw = phase["instructions"] + phase["rep_iterations"] + phase["idle_ns"]
@@ -291,6 +299,51 @@ def test_time_asleep_is_counted_exactly(root: Path, tmp_path: Path, monkeypatch:
     naps = events[events["kind"].isin(["idle-begin", "idle-end"])]
     assert naps["kind"].iloc[:2].tolist() == ["idle-begin", "idle-end"]
     assert set(seen.ledger["role"]) >= {"main", "idle"}
+
+
+PRIVILEGED, NO_SUCH_CALL, TEXT_PATCHED, SIGNALLED, CHILDREN, NAPS, FAULT_BEGINS, FAULT_ENDS = range(1, 9)
+ODD_FUNCTIONS = {"main", "call", "jump", "on_jump", "on_count", "on_map", "on_skip", "privileged", "no_such_call",
+                 "text_patched", "signalled", "children", "naps", "fault_begins", "fault_ends"}  # fmt: skip
+
+
+@pytest.fixture(scope="session", params=["exact", "block"])
+def odd(root: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Recording:
+    """Signals, privileged instructions, calls that do not exist, a kernel that patches itself, children, naps."""
+    out = tmp_path_factory.mktemp("odd")
+    source = root / "tests" / "guests" / "odd.c"
+    return run_own(root, out, source, frozenset(ODD_FUNCTIONS), "--mode", request.param)
+
+
+def test_odd_things_add_up(odd: Recording) -> None:
+    assert not any(odd.manifest["probe"]["trouble"].values())  # type: ignore[typeddict-item]
+    phases = odd.phases.set_index("number")
+    assert phases.index.tolist() == list(range(PRIVILEGED, FAULT_ENDS + 1))
+    counts = ["instructions", "rep_iterations", "idle_ns"]
+    assert odd.ledger.groupby("phase")[counts].sum().to_dict() == phases[counts].to_dict()
+    if odd.manifest["probe"]["mode"] == "exact":
+        assert (phases["tsc"] - phases[counts].sum(axis=1)).abs().max() <= CLOCK_TOLERANCE
+    idle = odd.ledger[odd.ledger["idle_ns"] > 0]
+    assert set(idle["phase"]) == {NAPS}
+    assert not (odd.ledger["role"] == "idle")[odd.ledger["phase"] < SIGNALLED].any()
+
+
+def test_odd_things_are_in_order(odd: Recording) -> None:
+    for pair in PAIRS:
+        test_what_begins_ends_before_it_begins_again(odd, *pair)
+    test_system_calls_lie_within_operations(odd)
+    test_time_never_goes_back_and_idle_is_what_events_say(odd)
+    events = events_of(odd)
+    assert not (events["phase"].eq(NO_SUCH_CALL) & events["kind"].str.startswith("syscall")).any()
+    work = odd.ledger.groupby(["phase", "operation"], observed=True)["instructions"].sum()
+    assert work[NO_SUCH_CALL, "syscall"] > 0
+    assert "[pending]" not in work.index.get_level_values("operation")
+
+
+def test_a_kernel_that_patches_itself_does_not_leave_its_call(odd: Recording) -> None:
+    # It serializes the processor with an IRET to itself.
+    here = odd.ledger[(odd.ledger["phase"] == TEXT_PATCHED) & (odd.ledger["space"] == "kernel")]
+    assert (here["function"] == "text_poke_bp_batch").any(), "the kernel did not patch itself"
+    assert set(here["operation"]) <= {"socket", "setsockopt", "close", "syscall", "interrupt"}
 
 
 # -- what makes the difference -----------------------------------------------------------------------------------------
