@@ -23,7 +23,7 @@ _CELL: Final = np.dtype([
 ])  # fmt: skip
 _EVENT: Final = np.dtype([("time", "<u8"), ("thread", "<u4"), ("kind", "<u2"), ("name", "<u2"), ("value", "<i8")])
 _DEFERRED: Final = 0x8000  # OP_DEFERRED, plugin/threads.h
-# SEEN_*, plugin/probe.c: function -1 - n.
+# SEEN_*, plugin/state.h: function -1 - n.
 _PSEUDO: Final = (
     ("[unknown]", "kernel", "unattributed"),
     ("[vdso]", "vdso", "time"),
