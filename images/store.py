@@ -51,6 +51,8 @@ def private_directory(path: Path) -> Path:
             raise UsageError(f"the cache {path} belongs to user {owner}, not to you", hint=hint)
         if path.stat().st_mode & 0o077:
             path.chmod(0o700)
+        if not os.access(path, os.W_OK):  # a file system that is mounted read-only, for root too
+            raise UsageError(f"the cache {path} cannot be written", hint=hint)
     except OSError as error:
         raise UsageError(f"the cache {path} cannot be used: {error.strerror}", hint=hint) from error
     return path

@@ -21,13 +21,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from images.store import disk_full_named
 from profiler import errors
 
 _HERE = Path(__file__).resolve().parent
 # What apps include.  A sibling folder, not an import: images and probes do not know each other.
 _MARKER = _HERE.parent.parent / "probes" / "marker.h"
 _COMPILER = "gcc"
-_APT_LINE = "apt-get install gcc libc6-dev"
+_APT_LINE = "install it as root: apt-get install gcc libc6-dev"
 _LINK_FLAGS = ("-Wl,--build-id=none",)
 _MESSAGE_LINES = 8
 
@@ -117,7 +118,7 @@ def _phase(table: Mapping[str, Any]) -> Phase:
 def build(app: App, cache: Path) -> AppBuild:
     """Compile ``app`` unless ``cache`` holds the result already.
 
-    Raises ``ToolMissing`` without a compiler, ``errors.AppBuild`` with the compiler's first lines if it refuses, and
+    Raises ``ToolMissing`` without a compiler, ``errors.AppBuild`` with the compiler's first lines if it refuses,
     ``DiskFull`` where there is no room.  Two builds at once are safe: the last rename loses.
     """
     if shutil.which(_COMPILER) is None:
@@ -127,7 +128,7 @@ def build(app: App, cache: Path) -> AppBuild:
     found = _cached(target, app.name)
     if found is not None:
         return found
-    try:
+    with disk_full_named(parent):
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{app.name}-", dir=parent))  # 0700 by itself
         try:
@@ -140,8 +141,6 @@ def build(app: App, cache: Path) -> AppBuild:
                     raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    except OSError as error:
-        raise errors.DiskFull(f"cannot build {app.name} in {parent}: {error}", hint="free some space") from error
     found = _cached(target, app.name)
     if found is None:
         raise errors.AppBuild(f"{target} does not hold what was just built", hint="remove it and try again")

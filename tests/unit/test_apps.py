@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import shutil
 import stat
@@ -145,7 +146,20 @@ def test_without_a_compiler_the_hint_is_the_apt_line(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(errors.ToolMissing) as caught:
         apps.build(tour, tmp_path)
-    assert caught.value.hint.startswith("apt-get install gcc")
+    assert caught.value.hint == "install it as root: apt-get install gcc libc6-dev"
+
+
+@needs_compiler
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, errors.DiskFull), (errno.EACCES, PermissionError)])
+def test_only_a_full_disk_is_called_one(
+    tour: apps.App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+) -> None:
+    def fail(**where: object) -> str:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(apps.tempfile, "mkdtemp", fail)
+    with pytest.raises(kind):
+        apps.build(tour, tmp_path)
 
 
 # ---- running it as an ordinary program

@@ -55,6 +55,13 @@ class TestCacheDir:
         for path in (loose, tmp_path / "new"):
             assert stat.S_IMODE(store.private_directory(path).stat().st_mode) == 0o700
 
+    def test_one_that_cannot_be_written_is_refused_before_anything_is_made(self, full_disk: Path) -> None:
+        full_disk.chmod(0o700)
+        subprocess.run(["mount", "-o", "remount,ro", str(full_disk)], check=True)
+        with pytest.raises(UsageError, match="cannot be written") as caught:
+            store.private_directory(full_disk)
+        assert "WEAKLINK_CACHE" in caught.value.hint
+
     def test_somebody_elses_directory_is_refused(self, tmp_path: Path) -> None:
         if os.geteuid() != 0:
             pytest.skip("only root can give a directory away")
