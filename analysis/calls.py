@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probes.recording import Recording
+from probes.recording import AGAIN, Recording
 from profiler.errors import RecordingInvalid
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def phase_calls(recording: Recording) -> pd.Series[int]:
     begins, ends = (np.flatnonzero(kinds == _code(kind_names, kind)) for kind in ("phase-begin", "phase-end"))
     paired = len(begins) == len(ends) and bool((begins < ends).all() and (ends[:-1] < begins[1:]).all())
     if not paired or not np.array_equal(values[begins], values[ends]):
-        raise RecordingInvalid(f"{recording.directory}: the phases' begin and end events are not paired")
+        raise RecordingInvalid(f"{recording.directory}: the phases' begin and end events are not paired", hint=AGAIN)
 
     operations = [*name_names, PAGE_FAULT, INTERRUPT]
     counts = np.zeros((len(begins), len(operations)), dtype=np.int64)

@@ -183,7 +183,8 @@ def _pair(bases: Sequence[Recording], others: Sequence[Recording],
     names, phases, not_compared = _phases(bases, others)
     if not phases:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in not_compared[:5])
-        raise NotComparable(f"no phase went well on both {bases[0].spec} and {others[0].spec} ({reasons})")
+        raise NotComparable(f"no phase went well on both {bases[0].spec} and {others[0].spec} ({reasons})",
+                            hint="See what `weaklink verify` says of the recordings.")  # fmt: skip
     base, other = ledger(bases[0].spec, phases), ledger(others[0].spec, phases)
     cells = {cost: align(base, other, cost) for cost in COSTS}
     declared = {phase["number"]: phase for phase in bases[0].manifest["app"]["phases"]}
@@ -239,7 +240,8 @@ def _phases(bases: Sequence[Recording], others: Sequence[Recording]
             *(frame[column].tolist() for column in ("number", "name", "status", "reason", "ops")), strict=True
         ):
             if names.setdefault(number, name) != name:
-                raise NotComparable(f"phase {number} is {names[number]} in one recording and {name} in another")
+                raise NotComparable(f"phase {number} is {names[number]} in one recording and {name} in another",
+                                    hint="Compare recordings of one app at a time.")  # fmt: skip
             seen[number] = seen.get(number, 0) + 1
             if status != "ok":
                 bad.setdefault(number, _why(status, recording.spec, reason))

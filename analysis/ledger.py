@@ -122,7 +122,8 @@ def _ops(recordings: Sequence[Recording], phases: Sequence[int]) -> dict[int, in
         for number, ops in zip(frame["number"].tolist(), frame["ops"].tolist(), strict=True):
             if number in phases and found.setdefault(number, ops) != ops:
                 raise NotComparable(f"phase {number} of {recording.spec} did {ops} ops under one seed, and "
-                                    f"{found[number]} under another")  # fmt: skip
+                                    f"{found[number]} under another",
+                                    hint="See what `weaklink verify` says of the recordings.")  # fmt: skip
     return found
 
 
