@@ -112,6 +112,13 @@ def test_the_readmes_commands_work_on_recordings(tmp_path: Path, capsys: pytest.
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
+def test_the_example_of_reading_a_recording_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "tests/golden/recordings", tmp_path / "out/demo/tour")
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", text_of("docs/recording.md"), re.DOTALL)
+    exec(example, {})
+
+
 def test_the_page_of_the_maps_has_every_layer() -> None:
     table = text_of("docs/maps.md").partition("## What each layer means")[2].partition("\n## ")[0]
     assert tuple(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == LAYERS
