@@ -1,7 +1,7 @@
 """A recording on disk: written whole or not at all, and read as untrusted input.
 
 The layout and the schemas are those of ``probes.events``; the manifest is ``Manifest`` below, which is at the same time
-its declaration and its validator.  ``docs/recording.md`` says what the fields mean.
+its declaration and its validator.  ``docs/recording.md`` says what is checked, and when.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Result:
 
 
 class RunFailed(Exception):
-    """Carries a guest's failure together with its console out of a recorder; it never leaves this module."""
+    """Carries a guest's failure together with its console out of a recorder, to ``execute`` and no further."""
 
     def __init__(self, failure: WeaklinkError, console: bytes) -> None:
         super().__init__(str(failure))
