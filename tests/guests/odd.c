@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -167,8 +168,39 @@ static void fault_ends(void)
 	pthread_join(jumper, NULL);
 }
 
-static void (*const phases[])(void) = {privileged, no_such_call, text_patched, signalled,
-				       children,   naps,	 fault_begins, fault_ends};
+static volatile bool crowd_stops;
+static volatile unsigned long crowd_calls;
+
+static void *one_of_a_crowd(void *number)
+{
+	while (!crowd_stops) {
+		call((long)number, 0, 0, 0, NULL, 0);
+		crowd_calls++;
+	}
+	return NULL;
+}
+
+static void crowd(void) /* its windows end while other threads are anywhere, preempted on their way into a call too */
+{
+	static int times;
+	static pthread_t threads[2];
+	unsigned long before = crowd_calls;
+
+	if (!times++) {
+		pthread_create(&threads[0], NULL, one_of_a_crowd, (void *)SYS_getpid);
+		pthread_create(&threads[1], NULL, one_of_a_crowd, (void *)SYS_getppid);
+	}
+	while (crowd_calls == before)
+		;
+	if (times == 4) {
+		crowd_stops = true;
+		pthread_join(threads[0], NULL);
+		pthread_join(threads[1], NULL);
+	}
+}
+
+static void (*const phases[])(void) = {privileged,   no_such_call, text_patched, signalled, children, naps,
+				       fault_begins, fault_ends,   crowd,	 crowd,	    crowd,    crowd};
 #define PHASES (sizeof phases / sizeof phases[0])
 
 int main(int argc, char **argv)

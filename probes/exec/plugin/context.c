@@ -8,11 +8,17 @@ static void pending_becomes(uint16_t operation)
     ledger_move(from, row_for(now.thread->role, operation), n_seen);
 }
 
+void pending_ends(void)
+{
+    const struct thread *t = now.thread;
+    if (t->in_syscall && !t->op && !t->syscall_op)
+        pending_becomes(OP_SYSCALL);
+}
+
 static void leave_syscall(void)
 {
     struct thread *t = now.thread;
-    if (!t->op && !t->syscall_op)
-        pending_becomes(OP_SYSCALL);
+    pending_ends();
     if (t->syscall) /* else there is no such call, and nothing was said of its entry */
         put(EV_SYSCALL_EXIT, t->syscall, 0);
     t->in_syscall = false;

@@ -149,6 +149,7 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
             break;
         put(EV_SWITCH, NAME_NONE, other->index);
         charge();
+        pending_ends(); /* another thread's, or another phase's, must not be taken for it */
         now.thread = other;
         set_row();
         charge_idle(other);

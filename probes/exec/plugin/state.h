@@ -100,6 +100,7 @@ bool clock_known(void);
 
 /* context.c: what changes what the thread is doing */
 bool in_user_mode(const struct thread *t);
+void pending_ends(void); /* what the thread did in a call of unknown name is `syscall`, whatever it does next */
 void finish_tail(uint8_t tail, const struct segment *s);
 void faulted(const struct segment *before, uint64_t began, uint64_t did, struct cell *cell);
 void at_hook(const struct segment *s);
