@@ -61,7 +61,6 @@ size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, wl_exec_cb cb, int flags, void *udata);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, wl_exec_cb cb, int flags, void *udata);
 void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *insn, wl_mem_cb cb, int flags, int rw, void *udata);
-bool qemu_plugin_mem_is_store(qemu_plugin_meminfo_t info);
 
 #if WL_API < 2
 void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *insn, int op, void *ptr, uint64_t imm);
