@@ -17,7 +17,7 @@ INTERRUPT = "interrupt"
 
 
 def phase_calls(recording: Recording) -> pd.Series[int]:
-    """Entries per (phase, operation): ``op-enter`` by name, ``fault-enter`` as page-fault, ``irq-enter`` as interrupt.
+    """Entries per (phase, operation): ``op-enter`` and ``fault-enter`` by name, ``irq-enter`` as interrupt.
 
     Only events between a ``phase-begin`` and its ``phase-end`` count.  Raises ``RecordingInvalid`` if those are not
     paired.  Reads three columns and touches no event in Python.
@@ -34,9 +34,9 @@ def phase_calls(recording: Recording) -> pd.Series[int]:
     if not paired or not np.array_equal(values[begins], values[ends]):
         raise RecordingInvalid(f"{recording.directory}: the phases' begin and end events are not paired", hint=AGAIN)
 
-    operations = [*name_names, PAGE_FAULT, INTERRUPT]
+    operations = [*name_names, INTERRUPT]
     counts = np.zeros((len(begins), len(operations)), dtype=np.int64)
-    for kind, column in (("op-enter", None), ("fault-enter", len(name_names)), ("irq-enter", len(name_names) + 1)):
+    for kind, column in (("op-enter", None), ("fault-enter", None), ("irq-enter", len(name_names))):
         rows = np.flatnonzero(kinds == _code(kind_names, kind))
         slot = np.searchsorted(begins, rows, side="right") - 1
         inside = slot >= 0
@@ -50,7 +50,7 @@ def phase_calls(recording: Recording) -> pd.Series[int]:
         [values[begins][phase], [operations[number] for number in operation]], names=["phase", "operation"]
     )
     found = pd.Series(counts[phase, operation], index=index, name="calls")
-    # An operation may itself be called "page-fault", and a phase may run twice: add up, never twice the same key.
+    # An operation may itself be called "interrupt", and a phase may run twice: add up, never twice the same key.
     return found.groupby(level=["phase", "operation"]).sum()
 
 

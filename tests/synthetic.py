@@ -145,9 +145,8 @@ def tables(phases: list[Phase], seed: int) -> dict[str, pa.Table]:
         events.append((clock, 0, "phase-begin", "", number))
         for operation, calls in phase.calls.items():
             stem = "fault" if operation == "page-fault" else "op"
-            name = "" if operation == "page-fault" else operation
             for _ in range(calls * phase.ops):
-                events += [(clock, 0, f"{stem}-enter", name, 0), (clock, 0, f"{stem}-exit", name, 0)]
+                events += [(clock, 0, f"{stem}-enter", operation, 0), (clock, 0, f"{stem}-exit", operation, 0)]
         if any(cell[0] == "interrupt" for cell in phase.work):
             events += [(clock, 0, "irq-enter", "timer", 0), (clock, 0, "irq-exit", "timer", 0)]
         clock += raw
