@@ -134,7 +134,8 @@ class SymbolTable:
     def from_elf(cls, path: Path) -> SymbolTable:
         """Read the functions of a 64-bit little-endian ELF file (.symtab, else .dynsym), at link addresses.
 
-        Symbols without a size, as assembly has, reach to the next symbol or to the end of their section.
+        Symbols without a size, as assembly has, reach to the next symbol or to the end of their section.  Jump stubs go
+        under the name of their section, as in ``[.plt]``.
         """
         from elftools.common.exceptions import ELFError
         from elftools.elf.elffile import ELFFile
@@ -149,16 +150,19 @@ class SymbolTable:
                     raise _corrupt(path, "it has no symbols")
                 symbols = np.frombuffer(table.data(), dtype=_SYMBOL_TYPE)
                 strings = elf.get_section(table["sh_link"]).data()
-                code = {
-                    number: section["sh_addr"] + section["sh_size"]
+                sections = [
+                    (number, section["sh_addr"], section["sh_size"], section.name)
                     for number, section in enumerate(elf.iter_sections())
                     if section["sh_flags"] & _SHF_EXECINSTR
-                }
+                ]
+                code = {number: start + size for number, start, size, _ in sections}
         except (*_DAMAGE, ELFError) as error:
             raise _corrupt(path, str(error)) from error
         kind = symbols["info"] & 15
         wanted = np.isin(symbols["section"], list(code)) & np.isin(kind, (_NOTYPE, _FUNC, _GNU_IFUNC))
-        raws = []
+        # The linker's jump stubs have no symbols; a static program has them too, for functions with several versions.
+        stubs = [(start, size, name) for _, start, size, name in sections if name.startswith((".plt", ".iplt"))]
+        raws = [_Raw(start, size, f"[{name}]", False, start + size) for start, size, name in stubs if size]
         for entry in symbols[wanted].tolist():
             at, info, _, section, value, size = entry
             end = strings.find(b"\0", at, at + _LONGEST_NAME)

@@ -264,3 +264,17 @@ class TestFile:
     def test_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(ArtifactCorrupt):
             SymbolTable.load(tmp_path / "absent")
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler on this machine")
+def test_jump_stubs_go_under_the_name_of_their_section(tmp_path: Path) -> None:
+    """A static program calls its memcpy, of which there are several versions, through a stub without a symbol."""
+    source, program = tmp_path / "app.c", tmp_path / "app"
+    source.write_text(
+        "#include <string.h>\nint main(int n, char **v) { char a[64]; memcpy(a, v[0], n); return a[0]; }\n"
+    )
+    subprocess.run(["gcc", "-O1", "-static", "-o", program, source], check=True, timeout=60)
+    table = SymbolTable.load(program)
+    (stubs,) = table.find("[.plt]")
+    assert table.size[stubs] > 0
+    assert table.lookup([int(table.address[stubs])])[0] == stubs
