@@ -7,15 +7,21 @@ Importing this package alone costs nothing; each name below brings its module on
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from images.catalog import check, list_guests, prepare
     from images.model import Bootable, GuestInfo, GuestSpec, KernelImage
 
-__all__ = ["Bootable", "GuestInfo", "GuestSpec", "KernelImage", "check", "list_guests", "prepare"]
+__all__ = ["Bootable", "GuestInfo", "GuestSpec", "KernelImage", "check", "kinds", "list_guests", "prepare"]
 
 _FUNCTIONS = ("check", "list_guests", "prepare")
+
+
+def kinds() -> list[str]:
+    """Give the kinds of kernel that there is a builder for, sorted."""
+    return sorted(builder.parent.name for builder in (Path(__file__).parent / "guests").glob("*/builder.py"))
 
 
 def __getattr__(name: str) -> Any:

@@ -63,7 +63,8 @@ class GuestSpec:
 class KernelImage:
     """One kernel on this disk.  ``symbols`` is for ``probes.symbols.SymbolTable.load``; ``sha256`` is the ELF's.
 
-    ``provenance`` says whose build it is: ``release PACKAGE VERSION`` for the distribution's own package.
+    ``provenance`` says whose build it is: ``release PACKAGE VERSION`` for the distribution's own package,
+    and what the user said of a kernel that was added.
     """
 
     elf: Path
@@ -96,6 +97,6 @@ class GuestInfo:
     version: str
     provenance: str
     sha256: str
-    state: str  # ready | fetched on first use
+    state: str  # ready | fetched on first use | damaged
     runtimes: tuple[str, ...]
     description: str

@@ -68,7 +68,7 @@ class ExecRecorder:
         self._build = apps.build(self._app, self._cache)
         step("building the probe")
         self.plugin = build.plugin(self._qemu.version, self._cache)
-        self._hooks: dict[str, tuple[Hooks, bytes]] = {}
+        self._hooks: dict[Path, tuple[Hooks, bytes]] = {}
         self.prepared: Prepared | None = None
 
     def prepare(self, run: Run, work: Path) -> Mapping[str, Any]:
@@ -84,7 +84,7 @@ class ExecRecorder:
             "schema": manifest["schema"],
             "tool": manifest["tool"],
             "app": {key: manifest["app"][key] for key in ("sha256", "args")},
-            "guest": {key: manifest["guest"][key] for key in ("spec", "kernel_sha256", "append")},
+            "guest": {key: manifest["guest"][key] for key in ("spec", "kernel_sha256", "symbols_sha256", "append")},
             "qemu": {key: manifest["qemu"][key] for key in ("version", "machine", "cpu", "memory_mib")},
             "seed": manifest["seed"],
             "probe": {key: manifest["probe"][key] for key in ("mode", "map_sha256", "plugin_sha256")},
@@ -140,8 +140,8 @@ class ExecRecorder:
         from probes.exec import configure
 
         config = work / "probe.conf"
-        digest = bootable.kernel.sha256
-        if digest not in self._hooks:
+        kernel = bootable.kernel.symbols  # one kernel may be there twice, with other symbols
+        if kernel not in self._hooks:
             self._step("looking for the kernel's hooks")
             words = maps.operations()
             hooks = configure.write(
@@ -149,10 +149,10 @@ class ExecRecorder:
                 app_elf=self._build.elf, app_functions=self._build.functions, operations=words.of_function(),
                 syscalls=words.syscalls, kernel_layers=maps.load(bootable.kind).layers_by_address,
             )  # fmt: skip
-            self._hooks[digest] = hooks, config.read_bytes()
+            self._hooks[kernel] = hooks, config.read_bytes()
         else:
-            config.write_bytes(self._hooks[digest][1])
-        return self._hooks[digest][0], config
+            config.write_bytes(self._hooks[kernel][1])
+        return self._hooks[kernel][0], config
 
     def command(self, run: Run, bootable: Bootable, socket: Path, plugin: str | None) -> Command:
         """QEMU's command line for a run; ``plugin`` is its ``-plugin`` argument, None leaves the probe out."""
@@ -186,6 +186,7 @@ class ExecRecorder:
             "guest": {
                 "spec": str(spec), "name": spec.name, "kind": bootable.kind, "runtime": spec.runtime,
                 "options": list(spec.options), "kernel_sha256": kernel.sha256, "kernel_version": kernel.version,
+                "symbols_sha256": sha256_file(kernel.symbols),  # the same kernel with other symbols has another ledger
                 "provenance": kernel.provenance, "append": bootable.append,
             },
             "guest_reports": {},

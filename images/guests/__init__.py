@@ -1,10 +1,13 @@
 """Guests: a folder with a ``guest.toml`` for each, and a ``builder.py`` in the folder of each kind.
 
 ``guest.toml`` is data: ``kind`` names the folder whose builder makes it bootable, ``like`` another guest whose keys
-hold where they are not given.  A builder module has two functions::
+hold where they are not given.  The folder of a kind has what holds for every kernel of that kind, those that the user
+adds (``images.added``) included.  A builder module has four functions::
 
     prepare(guest, spec, files, init_args, *, cache, work, progress) -> Bootable
     ready(guest, *, cache) -> KernelImage | None        what is in the cache already, without fetching anything
+    place(guest, *, cache) -> Path | None               the directory that its kernel is or should be in
+    adopt(kernel, symbols, directory, progress)         take a kernel of the user's, or say what the file is instead
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ _FILE: Final = "guest.toml"
 
 @dataclass(frozen=True)
 class Guest:
-    """A ``guest.toml``, checked.  ``source`` is for the kind's builder alone."""
+    """A ``guest.toml``, checked.  ``source`` is for the kind's builder alone; ``added``: by the user."""
 
     name: str
     kind: str
@@ -39,6 +42,7 @@ class Guest:
     panics: tuple[str, ...]
     reserved: tuple[str, ...]
     source: Mapping[str, str] = field(hash=False)
+    added: bool = False
 
 
 class Builder(Protocol):
@@ -53,14 +57,30 @@ class Builder(Protocol):
     def ready(self, guest: Guest, *, cache: Path) -> KernelImage | None:
         """Give the guest's kernel if it can be had without fetching anything."""
 
+    def place(self, guest: Guest, *, cache: Path) -> Path | None:
+        """Give the directory that the guest's kernel is in, or should be; None before it was ever fetched."""
+
+    def adopt(
+        self, kernel: Path, symbols: Path | None, directory: Path, progress: Callable[[str], None]
+    ) -> Mapping[str, Any]:
+        """Put the files of a user's kernel into ``directory``; ``version`` and more to write down beside them.
+
+        Raises ``UsageError`` for a file that is something else, saying what, and ``ArtifactCorrupt``.
+        """
+
 
 def builder_of(guest: Guest) -> Builder:
     """Give the builder of a guest's kind."""
-    return cast(Builder, import_module(f"images.guests.{guest.kind}.builder"))
+    return load_builder(guest.kind)
+
+
+def load_builder(kind: str) -> Builder:
+    """Give the builder of one of ``images.kinds()``."""
+    return cast(Builder, import_module(f"images.guests.{kind}.builder"))
 
 
 def names() -> list[str]:
-    """Give the names of all guests, sorted."""
+    """Give the names of the guests that come with weaklink, sorted."""
     return sorted(entry.name for entry in resources("images.guests").iterdir() if (entry / _FILE).is_file())
 
 

@@ -1,4 +1,4 @@
-"""Makes a Linux kernel of Debian's archive bootable by PVH, with the app as init of an initramfs.
+"""Makes a Linux kernel, of Debian's archive or the user's, bootable by PVH, with the app as init of an initramfs.
 
 In the cache::
 
@@ -8,6 +8,8 @@ In the cache::
         System.map              its symbols as ``nm`` prints them, recovered from the kernel's own kallsyms
         config                  how it was built
         seal.json               digests of these files; version, package
+
+A kernel that the user added has the same place and files, without ``config`` (``images.added``, ``own``).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any, Final
 from images import debian, initramfs, store
 from images.decompress import elf_of_bzimage
 from images.guests import Guest
+from images.guests.linux import own
 from images.model import Bootable, GuestSpec, KernelImage
 from profiler.errors import ArtifactCorrupt, UsageError
 
@@ -46,8 +49,23 @@ def prepare(
 
 def ready(guest: Guest, *, cache: Path) -> KernelImage | None:
     """Give the guest's kernel if it is in the cache; its digests are not checked here."""
+    home = place(guest, cache=cache)
+    return _image(home, guest) if home else None
+
+
+def place(guest: Guest, *, cache: Path) -> Path | None:
+    """Give the directory that the guest's kernel is in, or should be; None before it was ever fetched."""
+    if guest.added:
+        return cache / "kernels" / guest.source["home"]
     package = _pinned(guest, cache)
-    return _image(cache / "kernels" / package.sha256) if package else None
+    return cache / "kernels" / package.sha256 if package else None
+
+
+def adopt(
+    kernel: Path, symbols: Path | None, directory: Path, progress: Callable[[str], None]
+) -> Mapping[str, Any]:  # fmt: skip
+    """See ``images.guests.Builder``."""
+    return own.adopt(kernel, symbols, directory, progress, symbols_of)
 
 
 def command_line(guest: Guest, spec: GuestSpec, init_args: Sequence[str]) -> str:
@@ -65,23 +83,28 @@ def command_line(guest: Guest, spec: GuestSpec, init_args: Sequence[str]) -> str
 
 
 def _kernel(guest: Guest, cache: Path, progress: Callable[[str], None]) -> KernelImage:
-    package = _pinned(guest, cache)
-    if package and (image := _checked(cache / "kernels" / package.sha256)):
+    home = place(guest, cache=cache)
+    if home and (image := _checked(home, guest)):
         return image
+    if guest.added:
+        raise ArtifactCorrupt(
+            f"the kernel that was added as {guest.name} is {'damaged' if home and home.exists() else 'gone'}",
+            hint=f"add it once more: weaklink guests add {guest.name} --kind {guest.kind} --kernel FILE --replace",
+        )
     kernels = cache / "kernels"
     with store.locked(
         kernels / ".lock", lambda: progress(f"{guest.name}: another weaklink is preparing a kernel, waiting for it")
     ):
         package = _pinned(guest, cache) or debian.resolve(guest.source["package"], guest.source["kernel_package"])
         home = kernels / package.sha256
-        if image := _checked(home):  # made meanwhile by somebody else, or under another guest's name
+        if image := _checked(home, guest):  # made meanwhile by somebody else, or under another guest's name
             store.write_json(_pin(guest, cache), asdict(package))
             return image
         if home.exists():
             progress(f"{guest.name}: the cached kernel is damaged, making it again")
         _make(package, home, progress)
         store.write_json(_pin(guest, cache), asdict(package))
-    image = _checked(home)
+    image = _checked(home, guest)
     if image is None:
         raise ArtifactCorrupt(f"{home} does not read back as written", hint="check the disk that holds the cache")
     return image
@@ -150,8 +173,8 @@ def _pinned(guest: Guest, cache: Path) -> debian.Package | None:
     return None
 
 
-def _checked(home: Path) -> KernelImage | None:
-    image = _image(home)
+def _checked(home: Path, guest: Guest) -> KernelImage | None:
+    image = _image(home, guest)
     return image if image and _intact(home, (home / store.SEAL).stat().st_mtime_ns) else None
 
 
@@ -161,16 +184,22 @@ def _intact(home: Path, _sealed_ns: int) -> bool:
     return store.intact(home)
 
 
-def _image(home: Path) -> KernelImage | None:
+def _image(home: Path, guest: Guest) -> KernelImage | None:
     seal = store.read_json(home / store.SEAL) or {}
     try:
-        package = seal["notes"]["package"]
+        if guest.added:  # what is in its place must be what was added, not only whole
+            provenance = guest.source["provenance"]
+            if seal["files"] != {"vmlinux": guest.source["vmlinux"], "System.map": guest.source["System.map"]}:
+                return None
+        else:
+            package = seal["notes"]["package"]
+            provenance = f"release {package['name']} {package['version']}"
         return KernelImage(
             elf=home / "vmlinux",
             symbols=home / "System.map",
             sha256=str(seal["files"]["vmlinux"]),
             version=str(seal["notes"]["version"]),
-            provenance=f"release {package['name']} {package['version']}",
+            provenance=provenance,
         )
     except (KeyError, TypeError):
         return None
