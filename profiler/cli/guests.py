@@ -17,7 +17,7 @@ def add(verbs: Any) -> None:
     )
     inner = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     listing = inner.add_parser("list", help="one line per guest", description="One line per guest; fetches nothing.")
-    listing.set_defaults(run=show)
+    listing.set_defaults(run=run)
     adding = inner.add_parser(
         "add", help="add a kernel of your own",
         description="Copies a kernel and its symbols into the cache and makes them a guest of that name, which boots as"
@@ -48,7 +48,7 @@ def add(verbs: Any) -> None:
     removing.set_defaults(run=remove)
 
 
-def show(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Do ``list``."""
     from images import list_guests
 
