@@ -93,7 +93,8 @@ def add(
                     f"there is a guest {name} already, with another kernel, other symbols or another provenance",
                     hint="choose another name, or say --replace",
                 )
-            if not store.intact(kernels / new.home):
+            seal = store.read_json(kernels / new.home / store.SEAL) or {}
+            if seal.get("files") != files or not store.intact(kernels / new.home):
                 store.build_directory(kernels / new.home, lambda directory: _moved(Path(stage), directory, notes))
         if old is None or not same:
             store.write_json(_note(home, name), {"schema": _SCHEMA, **asdict(new)})
