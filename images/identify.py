@@ -28,7 +28,7 @@ _MAGIC: Final = (
     (b"hsqs", "a squashfs file system"),
     (b"BC\xc0\xde", "LLVM bitcode"),
 )
-_SYMBOL_LINE: Final = re.compile(rb"[0-9a-fA-F]{8,16} ([0-9a-fA-F]{8,16} )?[A-Za-z] \S+")
+_SYMBOL_LINE: Final = re.compile(rb"^[0-9a-fA-F]{8,16} ([0-9a-fA-F]{8,16} )?[A-Za-z] \S+", re.MULTILINE)
 _BZIMAGE: Final = 0x202
 _XEN_GUEST_OS: Final = 6
 _LONGEST_VERSION: Final = 60
@@ -56,8 +56,7 @@ def what(beginning: bytes) -> str:
     if not any(beginning):
         return "nothing but zeros"
     if b"\0" not in beginning[:4096]:
-        first = beginning.split(b"\n", 1)[0]
-        if _SYMBOL_LINE.match(first):
+        if _SYMBOL_LINE.search(beginning):  # nm lists what is undefined first
             return "a list of symbols (System.map)"
         if all(byte >= 0x20 or byte in b"\t\n\r\f\x1b" for byte in beginning[:4096]):
             return "a text file"

@@ -149,11 +149,16 @@ def test_symbols_come_from_the_elf_file_if_it_has_them(place: Path) -> None:
     assert prepare(place).kernel.symbols.read_text() == listing(own)
 
 
-@pytest.mark.parametrize("form", ["map", "nm -S", "elf"])
+@pytest.mark.parametrize("form", ["map", "nm", "nm -S", "elf"])
 def test_symbols_can_be_given(place: Path, form: str) -> None:
     own = {**NAMES, "only_here": 0x500}
     sized = re.sub(r"^(\w+) ", r"\1 0000000000000010 ", listing(own), flags=re.MULTILINE)
-    given = {"map": listing(own), "nm -S": sized, "elf": kernel(names=own)}[form]
+    given = {
+        "map": listing(own),
+        "nm": f"{' ' * 16} w undefined\n{listing(own)}",
+        "nm -S": sized,
+        "elf": kernel(names=own),
+    }[form]
     assert add(place, symbols=give(place, given)).symbols == "given"
     assert prepare(place).kernel.symbols.read_text() == listing(own)
 
