@@ -26,6 +26,8 @@ MINOR: Final = 0.02
 """Causes below this share of the largest are not listed, nor functions below this share of their finding named."""
 FUNCTIONS: Final = 8
 """Functions named per finding."""
+NOTHING: Final = 0.005
+"""A cause of less than this per op, which would be shown as 0.00, is none."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def rank(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, companion: M
     groups = [(group, _change(cells, group, weights)) for group in causes(cells, rows, delta)]
     groups.sort(key=lambda pair: (pair[1].verdict == "within seed spread", -abs(pair[1].delta), pair[0].tolist()))
     least = MINOR * max((abs(change.delta) for _, change in groups), default=0.0)
+    least = max(least, NOTHING * float(np.abs(weights[rows]).max(initial=0.0)))
     groups = [(group, change) for group, change in groups if abs(change.delta) >= least]
     kept = fewest([change.delta for _, change in groups], whole)
     return tuple(_finding(cells, group, change, weights, whole, companion) for group, change in groups[:kept])

@@ -191,6 +191,17 @@ def test_comparing_with_itself_finds_nothing_and_twice_the_same(tmp_path: Path) 
     assert everything(tmp_path) == everything(tmp_path)
 
 
+def test_what_would_be_shown_as_0_is_no_finding(tmp_path: Path) -> None:
+    other = synthetic.tour()
+    other[0].jitter[("getppid", "entry", "entry_SYSCALL_64")] = 1
+    pair = against(tmp_path, other, seeds=(4,))  # 4 instructions in 1009 ops
+    assert pair.instructions.delta == 4
+    assert pair.findings == ()
+    assert [phase.findings for phase in pair.phases] == [()] * len(pair.phases)
+    other[0].jitter[("getppid", "entry", "entry_SYSCALL_64")] = 3
+    assert against(tmp_path / "more", other, seeds=(4,)).phases[0].findings  # 12 are 0.01 per op
+
+
 def test_exchanging_the_sides_exchanges_the_signs(tmp_path: Path) -> None:
     synthetic.record(tmp_path, "linux", synthetic.tour())
     synthetic.record(tmp_path, "linux+x", synthetic.no_clearing(synthetic.audit(synthetic.tour())))
