@@ -137,7 +137,7 @@ def test_a_damaged_payload(pack: Callable[[bytes], bytes]) -> None:
 
 
 @pytest.mark.parametrize("image", [b"", b"\x7fELF", bytes(4096), bzimage(gzip.compress(b"no kernel")), bzimage(ELF),
-                                   bzimage(gzip.compress(ELF))[:1100]])  # fmt: skip
+                                   bzimage(gzip.compress(ELF))[:1100]], ids=range(6))  # fmt: skip
 def test_what_is_no_kernel(image: bytes) -> None:
     with pytest.raises(ArtifactCorrupt) as caught:
         decompress.elf_of_bzimage(image)

@@ -125,7 +125,9 @@ def test_the_index_is_the_same_bytes_whatever_the_order(files: dict[str, set[str
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"no gzip", gzip.compress(b"path without symbols\n"), gzip.compress(b"a\tf\na\tg\n")]
+    "data",
+    [b"", b"no gzip", gzip.compress(b"path without symbols\n"), gzip.compress(b"a\tf\na\tg\n")],
+    ids=["empty", "no gzip", "no symbols", "a file twice"],  # not the bytes: gzip puts the time into them
 )
 def test_what_is_no_index_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="index of sources"):
