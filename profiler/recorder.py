@@ -118,8 +118,7 @@ class ExecRecorder:
             raise outcome.failure
         self._step("decoding")
         _refuse_unknown(run, said.guest.get("unknown_options", ""))
-        phases = [decode.Phase(**vars(phase)) for phase in said.phases.values()]
-        tables = decode.decode(raw, prepared.hooks, phases)
+        tables = decode.decode(raw, prepared.hooks, list(said.phases.values()))
         manifest = self._manifest(run)
         manifest["guest_reports"] = said.guest
         manifest["probe"] |= {"capabilities": tables.capabilities, "lost_events": tables.lost_events}

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ _FLAGS: Final = ("-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-fPIC", "-share
 # First QEMU version of each plugin API; include/plugins/qemu-plugin.h of each release.
 _API_SINCE: Final = (((11, 0), 7), ((10, 2), 6), ((10, 1), 5), ((9, 2), 4), ((9, 1), 3), ((9, 0), 2), ((7, 0), 1))
 _TIMEOUT_S: Final = 120
+_COMPILER: Final = "as root: apt-get install --no-install-recommends gcc libc6-dev"
 
 
 def api_of(version: tuple[int, ...]) -> int:
@@ -33,13 +35,13 @@ def plugin(version: tuple[int, ...], cache: Path) -> Path:
     api = api_of(version)
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
     if compiler is None:
-        raise ToolMissing("no C compiler for the probe", hint="apt-get install gcc libc6-dev")
+        raise ToolMissing("no C compiler for the probe", hint=_COMPILER)
     source = resources.files("probes.exec") / "plugin"
     files = {item.name: item.read_bytes() for item in source.iterdir() if item.name.endswith((".c", ".h"))}
-    identity = subprocess.run([compiler, "--version"], capture_output=True, timeout=_TIMEOUT_S, check=False).stdout
-    digest = hashlib.sha256(repr((api, version, _FLAGS, identity, sorted(files.items()))).encode())
     directory = cache / "probe"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    identity = _run(compiler, ["--version"], directory).stdout
+    digest = hashlib.sha256(repr((api, version, _FLAGS, identity, sorted(files.items()))).encode())
     target = directory / f"weaklink-exec-{digest.hexdigest()[:16]}.so"
     if target.exists():
         return target
@@ -47,15 +49,22 @@ def plugin(version: tuple[int, ...], cache: Path) -> Path:
         for name, data in files.items():
             (Path(work) / name).write_bytes(data)
         units = sorted(name for name in files if name.endswith(".c"))
-        done = subprocess.run(
-            [compiler, *_FLAGS, f"-DWL_API={api}", "-o", "plugin.so", *units, "-ldl"],
-            cwd=work, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False,
-        )  # fmt: skip
+        done = _run(compiler, [*_FLAGS, f"-DWL_API={api}", "-o", "plugin.so", *units, "-ldl"], Path(work))
         if done.returncode:
             said = "\n".join(done.stderr.splitlines()[:8])
-            raise ProbeBuild(f"{Path(compiler).name} refused the probe:\n{said}", hint="apt-get install gcc libc6-dev")
+            raise ProbeBuild(f"{Path(compiler).name} refused the probe:\n{said}", hint=_COMPILER)
         (Path(work) / "plugin.so").rename(target)
     return target
+
+
+def _run(compiler: str, arguments: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            [compiler, *arguments], cwd=cwd, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S,
+            check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ProbeBuild(f"{Path(compiler).name} cannot be run: {error}", hint=_COMPILER) from error
 
 
 def argument(plugin_file: Path, config: Path, out: Path, mode: str) -> str:

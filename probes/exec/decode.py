@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from probes.events import EVENT_KINDS, EVENTS, LEDGER, PHASES, ROLES
 from probes.exec.configure import Hooks
+from probes.exec.said import Phase
 from profiler.errors import ProbeLoss
 
 # struct cell with its row's key (plugin/ledger.c), struct event (plugin/events.h).
@@ -38,18 +39,6 @@ _SUMMARY_BYTES: Final = 64 << 20
 _AGAIN: Final = "run it again; if it comes back, keep the run's directory and report it"
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
-
-
-@dataclass(frozen=True)
-class Phase:
-    """What the app said of one of its phases on the console; ``tsc`` is its own RDTSC delta."""
-
-    number: int
-    name: str
-    status: str
-    ops: int
-    tsc: int
-    reason: str
 
 
 @dataclass(frozen=True)

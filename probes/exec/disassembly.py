@@ -32,7 +32,6 @@ class Code:
         from elftools.common.exceptions import ELFError
         from elftools.elf.elffile import ELFFile
 
-        self._path = elf
         try:
             with elf.open("rb") as file:
                 self._segments = [

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from probes.exec.said import Phase
+
 LOG_BYTES: Final = 16 << 20
 """The most that is kept of a console, in bytes; what comes later is read and dropped."""
 
@@ -80,18 +82,6 @@ class Console:
         return visible(raw.decode("utf-8", errors="replace").rstrip("\r\n"))
 
 
-@dataclass(frozen=True)
-class PhaseLine:
-    """What the app says of one phase: ``ops`` it did, and ``tsc``, its own RDTSC delta (virtual ns)."""
-
-    number: int
-    name: str
-    status: str
-    ops: int
-    tsc: int
-    reason: str
-
-
 _COUNT: Final = r"[0-9]{1,18}"
 _GUEST: Final = re.compile(r"guest ([a-z][a-z0-9_.-]{0,31})(?: (.{0,2048}))?")
 _PHASE: Final = re.compile(
@@ -111,7 +101,7 @@ class Conversation:
     """
 
     guest: dict[str, str] = field(default_factory=dict)
-    phases: dict[int, PhaseLine] = field(default_factory=dict)
+    phases: dict[int, Phase] = field(default_factory=dict)
     ready: bool = False
     done: bool = False
     error: str = ""
@@ -159,7 +149,7 @@ class Conversation:
             return "said twice"
         if not self.ready:
             return "before ready"
-        self.phases[number] = PhaseLine(number, found[2], found[3], int(found[4]), int(found[5]), found[6] or "")
+        self.phases[number] = Phase(number, found[2], found[3], int(found[4]), int(found[5]), found[6] or "")
         return ""
 
     def _error(self, said: str) -> str:

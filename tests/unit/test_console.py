@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from probes.exec.said import Phase
 from profiler.machine import console
-from profiler.machine.console import Console, Conversation, PhaseLine, visible
+from profiler.machine.console import Console, Conversation, visible
 
 
 def spoken(*lines: str) -> Conversation:
@@ -103,7 +104,7 @@ def test_a_whole_conversation() -> None:
     assert said.guest == {"version": "Linux 6.1.0 (gcc)", "pti": ""}
     assert said.ready
     assert said.done
-    assert said.phases[0] == PhaseLine(0, "null-call", "ok", 10007, 3302679, "")
+    assert said.phases[0] == Phase(0, "null-call", "ok", 10007, 3302679, "")
     assert said.phases[7].reason == "epoll_create1: Function not implemented"
     assert said.malformed == []
 

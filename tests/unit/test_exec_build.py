@@ -119,7 +119,7 @@ class TestTrouble:
         monkeypatch.setattr(shutil, "which", lambda name, **more: real(name, path=str(tmp_path)))
         with pytest.raises(ToolMissing) as caught:
             build.plugin(numbers("7.2.22"), tmp_path / "cache")
-        assert "apt-get install gcc" in caught.value.hint
+        assert "as root: apt-get install --no-install-recommends gcc libc6-dev" in caught.value.hint
         assert not (tmp_path / "cache").exists()
 
 
@@ -138,3 +138,13 @@ def test_commas_in_paths_do_not_split_the_option(tmp_path: Path) -> None:
     said = build.argument(odd / "p.so", odd / "c", odd / "o", "exact")
     twice = str(odd).replace(",", ",,")
     assert said == f"file={twice}{os.sep}p.so,config={twice}{os.sep}c,out={twice}{os.sep}o,mode=exact"
+
+
+def test_a_compiler_that_cannot_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "cc"
+    broken.write_text("this is no program\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CC", str(broken))
+    with pytest.raises(ProbeBuild, match="cc cannot be run") as caught:
+        build.plugin((7, 2, 22), tmp_path / "cache")
+    assert "as root: apt-get install" in caught.value.hint

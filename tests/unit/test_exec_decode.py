@@ -18,7 +18,8 @@ from probes import recording
 from probes.events import EVENT_KINDS, EVENTS, LEDGER, PHASES
 from probes.exec import decode
 from probes.exec.configure import Hooks
-from probes.exec.decode import Phase, Tables
+from probes.exec.decode import Tables
+from probes.exec.said import Phase
 from profiler.errors import ProbeLoss
 from tests import synthetic
 

@@ -1,0 +1,17 @@
+"""What an app says of its phases.  Apart from the decoder, which is heavy to import, for those who read consoles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What the app said of one of its phases: ``ops`` it did, and ``tsc``, its own RDTSC delta (virtual ns)."""
+
+    number: int
+    name: str
+    status: str
+    ops: int
+    tsc: int
+    reason: str
