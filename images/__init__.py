@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from images.catalog import check, list_guests, prepare
-    from images.model import Bootable, GuestInfo, GuestSpec, KernelImage
+    from images.model import Bootable, GuestInfo, GuestSpec, KernelImage, Loaded, Program
 
-__all__ = ["Bootable", "GuestInfo", "GuestSpec", "KernelImage", "check", "kinds", "list_guests", "prepare"]
+__all__ = [
+    "Bootable", "GuestInfo", "GuestSpec", "KernelImage", "Loaded", "Program",
+    "check", "kinds", "list_guests", "prepare",
+]  # fmt: skip
 
 _FUNCTIONS = ("check", "list_guests", "prepare")
 

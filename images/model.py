@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from profiler.errors import UsageError
@@ -75,8 +76,45 @@ class KernelImage:
 
 
 @dataclass(frozen=True)
+class Program:
+    """What is run in a guest: one ELF, and the files that it wants there.
+
+    ``target`` names how it was built, as a runtime's ``app`` in guest.toml does.  ``source_sha256`` is the digest of
+    sources and declared flags, whatever target and toolchain: equal means the same app.  ``own`` are the app's own
+    functions in ``elf``; None: every function is the app's own.  ``libraries`` and ``files`` map paths in the guest to
+    files here; ``interpreter`` is the one of ``libraries`` that loads the others, "" for a static program.
+    """
+
+    elf: Path
+    sha256: str
+    target: str
+    source_sha256: str
+    own: frozenset[str] | None = None
+    libraries: Mapping[str, Path] = field(default_factory=dict, hash=False)
+    interpreter: str = ""
+    files: Mapping[str, Path] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An ELF file where it lies in the guest: ``base`` is added to its addresses, 0 for one that is linked in place.
+
+    ``own`` as in ``Program``; empty: all of it is libc's.
+    """
+
+    elf: Path
+    base: int
+    own: frozenset[str] | None
+
+
+@dataclass(frozen=True)
 class Bootable:
-    """All that QEMU needs to boot one guest with one app, and how its kernel says that it gave up."""
+    """All that QEMU needs to boot one guest with one app, and how its kernel says that it gave up.
+
+    ``disk`` is given read-only.  ``user`` is what lies in the app's memory and where; if the loader decides that,
+    ``locate`` is the kernel command line of a boot after which the console has said it (``profiler.machine.locate``).
+    ``libc_in_kernel``: the app's libc calls are calls into the kernel.
+    """
 
     spec: GuestSpec
     kind: str
@@ -86,6 +124,11 @@ class Bootable:
     append: str
     panics: tuple[str, ...]  # regular expressions, searched in one console line at a time
     memory_mib: int
+    program: Program | None = None
+    user: tuple[Loaded, ...] = ()
+    disk: Path | None = None
+    libc_in_kernel: bool = False
+    locate: str | None = None
 
 
 @dataclass(frozen=True)
