@@ -77,6 +77,13 @@ class SymbolTable:
             self._by_name.setdefault(name, []).append(index)
         self._start, self._end, self._owner = _segments(address, size)
 
+    def moved(self, base: int) -> SymbolTable:
+        """Give the same table for code that was loaded ``base`` bytes above its link addresses."""
+        if not base:
+            return self
+        aliases = [(index, name) for index, names in self._aliases.items() for name in names]
+        return SymbolTable(self.address + np.uint64(base), self.size, self.names, aliases)
+
     def __len__(self) -> int:
         return len(self.names)
 

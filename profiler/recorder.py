@@ -145,8 +145,9 @@ class ExecRecorder:
             words = maps.operations()
             hooks = configure.write(
                 config, kind=bootable.kind, kernel_elf=bootable.kernel.elf, kernel_symbols=bootable.kernel.symbols,
-                app_elf=self._build.elf, app_functions=self._build.functions, operations=words.of_function(),
-                syscalls=words.syscalls, kernel_layers=maps.load(bootable.kind).layers_by_address,
+                user=[configure.UserCode(self._build.elf, 0, self._build.functions)], libc_in_kernel=False,
+                operations=words.of_function(), syscalls=words.syscalls,
+                kernel_layers=maps.load(bootable.kind).layers_by_address,
             )  # fmt: skip
             self._hooks[kernel] = hooks, config.read_bytes()
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -21,6 +22,18 @@ from profiler.errors import ArtifactCorrupt
 # The same in plugin/threads.h.
 FIXED_NAMES: Final = ("", "user", "interrupt", "background", "[pending]", "syscall")
 _SUFFIX: Final = re.compile(r"\.(constprop|isra|part|cold|lto_priv)(\.\d+)?")
+
+
+@dataclass(frozen=True)
+class UserCode:
+    """One ELF file whose code runs in user mode, or as an app does: ``base`` is added to its link addresses.
+
+    ``own``: the names of the app's own functions in it; None: every function is the app's own; empty: all are libc's.
+    """
+
+    elf: Path
+    base: int
+    own: frozenset[str] | None
 
 
 @dataclass
@@ -52,32 +65,34 @@ def write(
     kind: str,
     kernel_elf: Path,
     kernel_symbols: Path,
-    app_elf: Path,
-    app_functions: frozenset[str],
+    user: Sequence[UserCode],
+    libc_in_kernel: bool,
     operations: Mapping[str, str],
     syscalls: Mapping[str, str],
     kernel_layers: Callable[[Sequence[str]], Iterable[str]],
 ) -> Hooks:
-    """Write the probe's configuration for one kernel and one app.
+    """Write the probe's configuration for one kernel and what runs on it.
 
-    ``operations`` maps exported libc functions, ``syscalls`` system call names, to operations; ``kernel_layers`` gives
-    the layers of all functions of a kernel, in address order.  Raises ``ArtifactCorrupt`` if a file is not what it
-    should be, or if nothing at all can be hooked in the kernel.
+    ``user`` is the app and its libraries.  ``libc_in_kernel``: the app calls functions of the kernel's own, instead of
+    those of a libc.  ``operations`` maps exported libc functions, ``syscalls`` system call names, to operations;
+    ``kernel_layers`` gives the layers of all functions of a kernel, in address order.  Raises ``ArtifactCorrupt`` if a
+    file is not what it should be, or if nothing at all can be hooked in the kernel.
     """
-    kernel, app = SymbolTable.load(kernel_symbols), SymbolTable.from_elf(app_elf)
+    kernel = SymbolTable.load(kernel_symbols)
+    objects = [(code, SymbolTable.from_elf(code.elf).moved(code.base)) for code in user]
     hooks = Hooks()
     places: dict[int, tuple[str, int, int]] = {}
     _hook_kernel(hooks, places, kind, kernel, Code(kernel_elf), syscalls)
     if not places:
         raise ArtifactCorrupt(f"nothing in {kernel_elf.name} could be hooked", hint=f"is it a {kind} kernel?")
-    for index in range(len(app)):
-        operation = next((operations[name] for name in app.aliases(index) if name in operations), None)
-        if operation and not set(app.aliases(index)) & app_functions:
-            places[int(app.address[index])] = ("op", hooks.number(operation), 0)
-    own = [set(app.aliases(index)) & app_functions for index in range(len(app))]
-    user = [("app", "user") if mine else ("libc", "libc") for mine in own]
-    of_kernel = [("kernel", str(layer)) for layer in kernel_layers(kernel.names)]
-    lines = [*_functions(hooks, app, user), *_functions(hooks, kernel, of_kernel)]
+    tables = [(kernel, [("kernel", str(layer)) for layer in kernel_layers(kernel.names)])]
+    for code, table in objects:
+        own = [code.own is None or not code.own.isdisjoint(table.aliases(index)) for index in range(len(table))]
+        tables.append((table, [("app", "user") if mine else ("libc", "libc") for mine in own]))
+        _hook_operations(hooks, places, table, operations, {index for index, mine in enumerate(own) if mine})
+    if libc_in_kernel:
+        _hook_operations(hooks, places, kernel, operations, frozenset())
+    lines = _functions(hooks, tables)
     lines += [f"h {kind} {address:x} {name} {disp}" for address, (kind, name, disp) in sorted(places.items())]
     hooks.kinds = [place[0] for _, place in sorted(places.items())]
     head = f"weaklink-exec 1 {len(hooks.functions)} {len(places)}"
@@ -85,16 +100,35 @@ def write(
     return hooks
 
 
-def _functions(hooks: Hooks, table: SymbolTable, about: Sequence[tuple[str, str]]) -> Iterable[str]:
-    """Give the lines of one table's functions; capitals mark pieces that are not a function's beginning."""
-    start, end, owner = table.pieces()
-    entry = table.address[owner] == start
-    for first, size, index, whole in zip(
-        start.tolist(), (end - start).tolist(), owner.tolist(), entry.tolist(), strict=True
-    ):
-        where, layer = about[index]
-        hooks.functions.append((table.names[index], where, layer))
-        yield f"f {first:x} {size:x} {where[0] if whole else where[0].upper()}"
+def _hook_operations(
+    hooks: Hooks,
+    places: dict[int, tuple[str, int, int]],
+    table: SymbolTable,
+    operations: Mapping[str, str],
+    not_these: AbstractSet[int],
+) -> None:
+    """Hook the functions of a table that are operations, unless there is another hook already."""
+    for index in range(len(table)):
+        operation = next((operations[name] for name in table.aliases(index) if name in operations), None)
+        if operation and index not in not_these:
+            places.setdefault(int(table.address[index]), ("op", hooks.number(operation), 0))
+
+
+def _functions(hooks: Hooks, tables: Iterable[tuple[SymbolTable, Sequence[tuple[str, str]]]]) -> list[str]:
+    """Give the lines of all functions in order of address; capitals mark pieces that are not a function's beginning."""
+    found = []
+    for table, about in tables:
+        start, end, owner = table.pieces()
+        entry = table.address[owner] == start
+        for first, size, index, whole in zip(
+            start.tolist(), (end - start).tolist(), owner.tolist(), entry.tolist(), strict=True
+        ):
+            where, layer = about[index]
+            letter = where[0] if whole else where[0].upper()
+            found.append((first, f"f {first:x} {size:x} {letter}", (table.names[index], where, layer)))
+    found.sort()
+    hooks.functions = [function for _, _, function in found]
+    return [line for _, line, _ in found]
 
 
 def load_rules(kind: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from probes.exec import configure
-from probes.exec.configure import FIXED_NAMES, Hooks
+from probes.exec.configure import FIXED_NAMES, Hooks, UserCode
 from probes.symbols import SymbolTable
 from profiler.errors import ArtifactCorrupt
 
@@ -44,6 +44,7 @@ int write(int fd) { return fd; }
 static int helper(int x) { return read(x, 0, 1) + internal(x); }
 int start_here(void) { return helper(1) + write(2); }
 """
+OWN = frozenset({"start_here", "helper", "write"})
 
 
 class Configured(NamedTuple):
@@ -97,8 +98,8 @@ def configured(tmp_path: Path) -> Configure:
             return [layer if name != "try_to_wake_up" else "sched" for name in names]
 
         hooks = configure.write(
-            path, kind=kind, kernel_elf=kernel, kernel_symbols=kernel, app_elf=app,
-            app_functions=frozenset({"start_here", "helper", "write"}),
+            path, kind=kind, kernel_elf=kernel, kernel_symbols=kernel,
+            user=[UserCode(app, 0, OWN)], libc_in_kernel=False,
             operations={"read": "read", "write": "write"}, syscalls={"newfstatat": "fstatat"}, kernel_layers=layers,
         )  # fmt: skip
         head, *lines = path.read_text().splitlines()
@@ -248,9 +249,10 @@ def test_files_that_are_none(configured: Configure, tmp_path: Path) -> None:
     kernel, app = tmp_path / "kernel", tmp_path / "app"
     for broken in ("kernel_elf", "kernel_symbols", "app_elf"):
         files = {"kernel_elf": kernel, "kernel_symbols": kernel, "app_elf": app} | {broken: tmp_path / "empty"}
+        user = [UserCode(files.pop("app_elf"), 0, frozenset())]
         with pytest.raises(ArtifactCorrupt):
             configure.write(
-                tmp_path / "conf", kind="linux", **files, app_functions=frozenset(), operations={}, syscalls={},
+                tmp_path / "conf", kind="linux", **files, user=user, libc_in_kernel=False, operations={}, syscalls={},
                 kernel_layers=lambda names: ["vfs"] * len(names),
             )  # fmt: skip
         assert not (tmp_path / "conf").exists()
@@ -269,7 +271,7 @@ def test_symbols_may_come_from_a_listing(configured: Configure, tmp_path: Path) 
     assert len(SymbolTable.load(listing)) >= len(KERNEL)
     hooks = configure.write(
         tmp_path / "conf", kind="linux", kernel_elf=tmp_path / "kernel", kernel_symbols=listing,
-        app_elf=tmp_path / "app", app_functions=frozenset({"start_here", "helper", "write"}),
+        user=[UserCode(tmp_path / "app", 0, OWN)], libc_in_kernel=False,
         operations={"read": "read", "write": "write"}, syscalls={"newfstatat": "fstatat"},
         kernel_layers=lambda names: ["vfs"] * len(names),
     )  # fmt: skip
