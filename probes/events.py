@@ -2,9 +2,10 @@
 
 A recording is a directory::
 
-    manifest.json     what ran: see ``probes.recording.Manifest``
+    manifest.json     what ran: see ``probes.manifest.Manifest``
     ledger.parquet    LEDGER: conserved instruction counts per cell
     phases.parquet    PHASES: what the app itself said of each phase, and the probe's totals
+    calls.parquet     CALLS: how often each operation was asked for
     events.parquet    EVENTS: what happened, in order
     console.log       the guest's console, control characters and all, at most 16 MB
 
@@ -18,7 +19,7 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 LAYERS: Final = (
     "user", "libc", "entry", "copy", "vfs", "fs", "page-cache", "block", "net", "socket", "ipc", "sched", "lock",
@@ -69,6 +70,13 @@ PHASES: Final = _table([
     ("rep_iterations", pa.int64()),
     ("idle_ns", pa.int64()),  # null too if it cannot be read
 ], may_be_null={"instructions", "rep_iterations", "idle_ns"})  # fmt: skip
+
+# One row per operation of a phase: counted from the events, and kept where events are not.
+CALLS: Final = _table([
+    ("phase", pa.int16()),  # PHASES.number
+    ("operation", pa.string()),  # as in LEDGER; ``interrupt`` counts deliveries, ``page-fault`` faults
+    ("calls", pa.int64()),  # op-enter, fault-enter or irq-enter events inside the window
+])  # fmt: skip
 
 # One row per event; ``time`` is the probe's raw clock (instructions + rep iterations + idle ns) since it was armed.
 EVENTS: Final = _table([

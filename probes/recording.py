@@ -1,7 +1,7 @@
 """A recording on disk: written whole or not at all, and read as untrusted input.
 
-The layout and the schemas are those of ``probes.events``; the manifest is ``Manifest`` below, which is at the same time
-its declaration and its validator.  ``docs/recording.md`` says what is checked, and when.
+The layout and the schemas are those of ``probes.events``; the manifest is declared in
+``probes.manifest``.  ``docs/recording.md`` says what is checked, and when.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn, TypedDict, cast
+from typing import Any, Final, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from probes.events import EVENTS, LEDGER, PHASES, SCHEMA_VERSION
+from probes.calls import count
+from probes.events import CALLS, EVENTS, LEDGER, PHASES
+from probes.manifest import AGAIN, Manifest, check_manifest
 from profiler.errors import DiskFull, RecordingInvalid
 
 if typing.TYPE_CHECKING:
@@ -37,178 +39,15 @@ MANIFEST_BYTES: Final = 8 << 20
 STRING_BYTES: Final = 4096
 """The longest name in a table; C++ symbols of unikernels reach about 1 KB."""
 
-TABLES: Final[Mapping[str, pa.Schema]] = types.MappingProxyType({"ledger": LEDGER, "phases": PHASES, "events": EVENTS})
-ROWS: Final[Mapping[str, int]] = types.MappingProxyType({"ledger": 5_000_000, "phases": 200, "events": 200_000_000})
+TABLES: Final[Mapping[str, pa.Schema]] = types.MappingProxyType(
+    {"ledger": LEDGER, "phases": PHASES, "calls": CALLS, "events": EVENTS}
+)
+ROWS: Final[Mapping[str, int]] = types.MappingProxyType(
+    {"ledger": 5_000_000, "phases": 200, "calls": 200_000, "events": 200_000_000}
+)
 """The most rows a table may have.  Phase numbers are 0..199; the most events seen in a window were 18 million."""
 FILE_BYTES: Final = 4 << 30
 """The largest table, packed or unpacked."""
-
-AGAIN: Final = "Record it again: remove the directory and repeat the `weaklink run` that made it."
-
-
-class PhaseManifest(TypedDict):
-    """What the app declares of a phase: its question, its ops, and the calls that it makes for sure."""
-
-    number: int
-    name: str
-    question: str
-    op: str
-    ops: int
-    calls: dict[str, int]
-    varies: list[str]
-
-
-class AppManifest(TypedDict):
-    """The app that ran; ``sha256`` is of its binary."""
-
-    name: str
-    sha256: str
-    args: list[str]
-    phases: list[PhaseManifest]
-
-
-class GuestManifest(TypedDict):
-    """The guest that ran it."""
-
-    spec: str
-    name: str
-    kind: str
-    runtime: str
-    options: list[str]
-    kernel_sha256: str
-    kernel_version: str
-    provenance: str
-    append: str
-
-
-class QemuManifest(TypedDict):
-    """The machine; ``command`` is the whole command line."""
-
-    version: str
-    machine: str
-    cpu: str
-    icount: str
-    vcpus: int
-    memory_mib: int
-    command: str
-
-
-class SeedManifest(TypedDict):
-    """What the deterministic run started from."""
-
-    number: int
-    rtc: str
-    spin: int
-
-
-class Capability(TypedDict):
-    """Whether the probe could have something on this QEMU, and why not."""
-
-    available: bool
-    reason: str
-
-
-class NotHooked(TypedDict):
-    """An event source that was looked for in this kernel and not found."""
-
-    what: str
-    reason: str
-
-
-class ProbeManifest(TypedDict):
-    """How the run was watched.  ``block`` mode over-counts by up to 0.5 %."""
-
-    mode: Literal["exact", "block"]
-    capabilities: dict[str, Capability]
-    not_hooked: list[NotHooked]
-    lost_events: int
-    trouble: dict[str, int]
-    """What the probe found that should not be: ``resync``, returns to user code by a way it did not see; ``switches``,
-    switches away from a thread that was not the current one; the rest end a run."""
-    map_sha256: str
-
-
-class CostManifest(TypedDict):
-    """What the run cost the host, in seconds."""
-
-    wall_s: float
-    cpu_s: float
-    boot_s: float
-
-
-class Manifest(TypedDict):
-    """manifest.json.  Keys that are not named here are kept and ignored."""
-
-    schema: int
-    tool: str
-    created: str
-    app: AppManifest
-    guest: GuestManifest
-    guest_reports: dict[str, str]
-    qemu: QemuManifest
-    seed: SeedManifest
-    probe: ProbeManifest
-    cost: CostManifest
-
-
-def check_manifest(value: object) -> Manifest:
-    """The manifest, if ``value`` is one; otherwise ``RecordingInvalid`` names the first field that is wrong."""
-    if isinstance(value, Mapping) and value.get("schema") != SCHEMA_VERSION:
-        raise RecordingInvalid(
-            f"this recording has schema {value.get('schema')!r:.40}, and this weaklink reads schema {SCHEMA_VERSION}",
-            hint=AGAIN,
-        )
-    _check(value, Manifest, "manifest")
-    return cast(Manifest, value)
-
-
-def _check(value: object, want: Any, where: str) -> None:
-    """Hold ``value`` against a type hint made of TypedDict, dict, list, unions, Literal and plain types."""
-    origin, args = typing.get_origin(want), typing.get_args(want)
-    if want is Any:
-        return
-    if typing.is_typeddict(want):
-        if not isinstance(value, dict):
-            _wrong(where, "an object")
-        for key, hint in typing.get_type_hints(want).items():
-            if key not in value:
-                _wrong(f"{where}.{key}", "there")
-            _check(value[key], hint, f"{where}.{key}")
-    elif origin is list:
-        if not isinstance(value, list):
-            _wrong(where, "a list")
-        for number, item in enumerate(value):
-            _check(item, args[0], f"{where}[{number}]")
-    elif origin is dict:
-        if not isinstance(value, dict):
-            _wrong(where, "an object")
-        for key, item in value.items():
-            _check(key, args[0], f"a key of {where}")
-            _check(item, args[1], f"{where}.{key:.80}")
-    elif origin is Literal:
-        if value not in args:
-            _wrong(where, " or ".join(map(str, args)))
-    elif origin is types.UnionType:
-        if not any(_fits(value, hint) for hint in args):
-            _wrong(where, str(want))
-    elif want is float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            _wrong(where, "a number of at least 0")
-    elif not isinstance(value, want) or (want is int and isinstance(value, bool)):
-        _wrong(where, f"of type {want.__name__}")
-
-
-def _fits(value: object, want: Any) -> bool:
-    try:
-        _check(value, want, "")
-    except RecordingInvalid:
-        return False
-    return True
-
-
-def _wrong(where: str, what: str) -> NoReturn:
-    raise RecordingInvalid(f"the recording does not hold what it should: {where} is not {what}", hint=AGAIN)
-
 
 # -- writing ----------------------------------------------------------------------------------------------------------
 
@@ -216,10 +55,13 @@ def _wrong(where: str, what: str) -> NoReturn:
 def write(directory: Path, manifest: Mapping[str, Any], tables: Mapping[str, pa.Table], console: bytes) -> None:
     """Put a recording at ``directory``, whole or not at all, replacing what is there.
 
-    It is written beside its place, synced and renamed.  Raises ``RecordingInvalid`` if manifest or tables are not as
-    declared, ``DiskFull`` if there is no room (and leaves nothing behind).
+    ``tables`` are ledger, phases and events; calls are counted here unless they are given, which they must be where not
+    all events are.  It is written beside its place, synced and renamed.  Raises ``RecordingInvalid`` if manifest or
+    tables are not as declared, ``DiskFull`` if there is no room (and leaves nothing behind).
     """
     check_manifest(dict(manifest))
+    if "calls" not in tables and "events" in tables:
+        tables = {**tables, "calls": count(tables["events"])}
     if set(tables) != set(TABLES):
         raise RecordingInvalid(f"a recording has the tables {', '.join(TABLES)}, not {', '.join(sorted(tables))}")
     for name, table in tables.items():
@@ -306,6 +148,12 @@ class Recording:
         return self.manifest["guest"]["spec"]
 
     @property
+    def events_kept(self) -> frozenset[int] | None:
+        """The phases whose events are there; None if all are."""
+        kept = self.manifest.get("events_kept")
+        return None if kept is None else frozenset(kept)
+
+    @property
     def seed(self) -> int:
         """The number of the seed."""
         return self.manifest["seed"]["number"]
@@ -321,9 +169,19 @@ class Recording:
         return self.frame("phases")
 
     @cached_property
+    def calls(self) -> pd.DataFrame:
+        """The table CALLS."""
+        return self.frame("calls")
+
+    @cached_property
     def events(self) -> pd.DataFrame:
         """The table EVENTS; ``kind`` and ``name`` are categories.  For large windows prefer ``frame`` with columns."""
         return self.frame("events")
+
+    def counted(self) -> pd.DataFrame:
+        """The table CALLS, counted once more from the events that are there."""
+        frame: pd.DataFrame = count(self.table("events", ["kind", "name", "value"])).to_pandas()
+        return frame
 
     def frame(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """A table as a data frame; see ``table``."""
@@ -335,7 +193,7 @@ class Recording:
         return frame.astype(plain)
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """The table ``ledger``, ``phases`` or ``events`` (or some of its columns), strings as dictionaries.
+        """One of TABLES by its name (or some of its columns), strings as dictionaries.
 
         Raises ``RecordingInvalid`` if the file is damaged, too large, or not of the declared schema.
         """

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from probes.events import EVENTS, LEDGER, PHASES
+from probes.events import EVENTS, LEDGER, PHASES, SCHEMA_VERSION
 from probes.recording import write
 
 Cell = tuple[str, str, str]  # operation, layer, function
@@ -88,7 +88,7 @@ def manifest(spec: str, seed: int, phases: Iterable[Phase], **changes: Any) -> d
     """A manifest; ``changes`` are merged into its sections."""
     name, _, options = spec.partition("+")
     value: dict[str, Any] = {
-        "schema": 1, "tool": "weaklink 0", "created": "2026-01-01T00:00:00+00:00",
+        "schema": SCHEMA_VERSION, "tool": "weaklink 0", "created": "2026-01-01T00:00:00+00:00",
         "app": {
             "name": "tour", "sha256": "ab" * 32, "args": [],
             "phases": [

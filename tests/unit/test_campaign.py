@@ -20,7 +20,7 @@ from profiler.campaign import Result, RunFailed, execute
 from profiler.errors import DiskFull, GuestPanic, ProbeBuild, ProbeLoss, UsageError, WeaklinkError
 from profiler.plan import Run, Seed, parse_guests, parse_seeds, plan
 
-TABLES = ("ledger", "phases", "events")
+TABLES = ("ledger", "phases", "calls", "events")
 
 
 # -- the plan ----------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from analysis.calls import phase_calls
@@ -127,10 +128,30 @@ def test_phases_that_do_not_end_or_begin_are_refused(tmp_path: Path, drop: str) 
     def edit(rows: Rows) -> None:
         rows.remove(next(row for row in rows if row["kind"] == drop))
 
-    found = made(tmp_path, events=edit)
     with pytest.raises(RecordingInvalid, match="not paired"):
-        phase_calls(found)
-    assert [check.name for check in failures(found)] == ["calls as declared"]
+        made(tmp_path, events=edit)
+
+
+def test_calls_that_the_events_do_not_have_are_a_failure(tmp_path: Path) -> None:
+    found = made(tmp_path)
+    tables = {name: found.table(name) for name in recording.TABLES}
+    at = tables["calls"].schema.get_field_index("calls")
+    more = pc.add(tables["calls"]["calls"], pa.array([0] * (tables["calls"].num_rows - 1) + [1]))
+    tables["calls"] = tables["calls"].set_column(at, "calls", more)
+    recording.write(tmp_path / "changed", found.manifest, tables, b"")
+    assert [check.name for check in failures(recording.read(tmp_path / "changed"))] == [
+        "calls and events agree", "calls as declared",
+    ]  # fmt: skip
+
+
+def test_calls_stand_for_the_events_that_were_not_kept(tmp_path: Path) -> None:
+    found = made(tmp_path)
+    tables = {name: found.table(name) for name in recording.TABLES}
+    tables["events"] = tables["events"].slice(0, 2020)  # null-call: its begin, 1009 enter and exit, its end
+    recording.write(tmp_path / "thin", {**found.manifest, "events_kept": [0]}, tables, b"")
+    assert failures(recording.read(tmp_path / "thin")) == []
+    recording.write(tmp_path / "lost", found.manifest, tables, b"")
+    assert [check.name for check in failures(recording.read(tmp_path / "lost"))] == ["calls and events agree"]
 
 
 def test_no_events_at_all_is_a_failure_and_no_crash(tmp_path: Path) -> None:
