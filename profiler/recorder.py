@@ -65,7 +65,7 @@ class ExecRecorder:
         self._phases = frozenset(phases)
         self._selected = ["--phases", ",".join(phases)] if phases else []
         step("building the app")
-        self._build = apps.build(self._app, self._cache)
+        self._build = apps.build(self._app, "linux-static", self._cache)
         step("building the probe")
         self.plugin = build.plugin(self._qemu.version, self._cache)
         self._hooks: dict[Path, tuple[Hooks, bytes]] = {}
@@ -145,7 +145,7 @@ class ExecRecorder:
             words = maps.operations()
             hooks = configure.write(
                 config, kind=bootable.kind, kernel_elf=bootable.kernel.elf, kernel_symbols=bootable.kernel.symbols,
-                user=[configure.UserCode(self._build.elf, 0, self._build.functions)], libc_in_kernel=False,
+                user=[configure.UserCode(self._build.elf, 0, self._build.own)], libc_in_kernel=False,
                 operations=words.of_function(), syscalls=words.syscalls,
                 kernel_layers=maps.load(bootable.kind).layers_by_address,
             )  # fmt: skip
@@ -182,7 +182,10 @@ class ExecRecorder:
             "schema": SCHEMA_VERSION,
             "tool": TOOL,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "app": {"name": run.app, "sha256": self._build.sha256, "args": self._selected, "phases": phases},
+            "app": {
+                "name": run.app, "sha256": self._build.sha256, "source_sha256": self._build.source_sha256,
+                "target": self._build.target, "args": self._selected, "phases": phases,
+            },
             "guest": {
                 "spec": str(spec), "name": spec.name, "kind": bootable.kind, "runtime": spec.runtime,
                 "options": list(spec.options), "kernel_sha256": kernel.sha256, "kernel_version": kernel.version,

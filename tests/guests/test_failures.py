@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from images import apps
-from images.apps import AppBuild
+from images import Program, apps
 from probes.exec import build
 from profiler.cli.main import main
 from profiler.machine import qemu
@@ -101,8 +100,8 @@ def app_instead(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Non
     """Have another program run in the guest under the name of the tour."""
     (folder / "app.c").write_text(f"#include <stdio.h>\n#include <unistd.h>\nint main(void) {{ {text} }}\n")
     subprocess.run(["gcc", "-static", "-w", "-o", folder / "app", folder / "app.c"], check=True, timeout=60)
-    other = AppBuild(folder / "app", "0" * 64, frozenset({"main"}))
-    monkeypatch.setattr(apps, "build", lambda app, cache: other)
+    other = Program(folder / "app", "0" * 64, "linux-static", "0" * 64, frozenset({"main"}))
+    monkeypatch.setattr(apps, "build", lambda app, target, cache: other)
 
 
 READY = 'printf("weaklink: ready\\n"); fflush(stdout);'

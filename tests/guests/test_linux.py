@@ -15,7 +15,7 @@ import pytest
 
 from analysis.compare import Comparison, Pair, compare
 from analysis.verify import CLOCK_TOLERANCE, verify
-from images import apps
+from images import Program, apps
 from probes import recording
 from probes.recording import TABLES, Recording
 from profiler.cli.main import main
@@ -279,7 +279,7 @@ def run_own(root: Path, out: Path, source: Path, own: frozenset[str], guest: str
     subprocess.run(command, check=True, timeout=60)
     digest = hashlib.sha256(elf.read_bytes()).hexdigest()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(apps, "build", lambda app, cache: apps.AppBuild(elf, digest, own))
+        patch.setattr(apps, "build", lambda app, target, cache: Program(elf, digest, target, digest, own))
         assert run(out, guest, "1", "--phases", "null-call", *more) == 0
     return at(out, guest)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from images import apps
+from images import Program, apps
+from images.apps import builder
 from probes import maps
 from profiler import errors
 
@@ -33,8 +34,8 @@ def tour() -> apps.App:
 
 
 @pytest.fixture(scope="module")
-def built(tour: apps.App, tmp_path_factory: pytest.TempPathFactory) -> apps.AppBuild:
-    return apps.build(tour, tmp_path_factory.mktemp("cache"))
+def built(tour: apps.App, tmp_path_factory: pytest.TempPathFactory) -> Program:
+    return apps.build(tour, "linux-static", tmp_path_factory.mktemp("cache"))
 
 
 def _run(elf: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -80,11 +81,11 @@ def test_a_bad_app_toml_is_the_apps_fault(tmp_path: Path, text: str) -> None:
 
 @needs_compiler
 def test_the_digest_depends_on_nothing_but_sources_and_toolchain(
-    tour: apps.App, built: apps.AppBuild, tmp_path: Path
+    tour: apps.App, built: Program, tmp_path: Path
 ) -> None:
     copy = tmp_path / "elsewhere" / "tour"
     shutil.copytree(tour.folder, copy)
-    other = apps.build(apps.read(copy), tmp_path / "a" / "longer" / "cache")
+    other = apps.build(apps.read(copy), "linux-static", tmp_path / "a" / "longer" / "cache")
     assert other.elf != built.elf
     assert other.sha256 == built.sha256
     for folder in (built.elf.parent.parent, tour.folder, tmp_path):
@@ -93,36 +94,36 @@ def test_the_digest_depends_on_nothing_but_sources_and_toolchain(
 
 @needs_compiler
 def test_it_is_compiled_once_in_a_private_folder_and_again_when_damaged(tour: apps.App, tmp_path: Path) -> None:
-    first = apps.build(tour, tmp_path)
+    first = apps.build(tour, "linux-static", tmp_path)
     stamp = first.elf.stat().st_mtime_ns
-    assert apps.build(tour, tmp_path) == first
+    assert apps.build(tour, "linux-static", tmp_path) == first
     assert first.elf.stat().st_mtime_ns == stamp
     assert stat.S_IMODE(first.elf.parent.stat().st_mode) == 0o700
     assert [entry.name for entry in (tmp_path / "apps").iterdir()] == [first.elf.parent.name]  # no scratch left
     first.elf.write_bytes(first.elf.read_bytes()[:-1])
-    assert apps.build(tour, tmp_path) == first
+    assert apps.build(tour, "linux-static", tmp_path) == first
     assert first.elf.stat().st_mtime_ns != stamp
 
 
 @needs_compiler
-def test_other_flags_are_another_build(tour: apps.App, built: apps.AppBuild, tmp_path: Path) -> None:
-    changed = apps.build(dataclasses.replace(tour, cflags=(*tour.cflags, "-O1")), tmp_path)
+def test_other_flags_are_another_build(tour: apps.App, built: Program, tmp_path: Path) -> None:
+    changed = apps.build(dataclasses.replace(tour, cflags=(*tour.cflags, "-O1")), "linux-static", tmp_path)
     assert changed.elf.parent.name != built.elf.parent.name
     assert changed.sha256 != built.sha256
 
 
 @needs_compiler
-def test_functions_are_ours_and_only_ours(built: apps.AppBuild) -> None:
-    assert all(name == "main" or name.startswith("tour_") for name in built.functions)
-    assert {"main", "tour_window", "tour_null_call_run"} <= built.functions
+def test_functions_are_ours_and_only_ours(built: Program) -> None:
+    assert all(name == "main" or name.startswith("tour_") for name in built.own)
+    assert {"main", "tour_window", "tour_null_call_run"} <= built.own
     listing = subprocess.run(["nm", built.elf], capture_output=True, text=True, check=True).stdout
     in_elf = {line.split()[2] for line in listing.splitlines() if line.split()[-2] in "tT"}
-    assert built.functions <= in_elf
-    assert {name for name in in_elf if name.startswith("tour_")} <= built.functions
+    assert built.own <= in_elf
+    assert {name for name in in_elf if name.startswith("tour_")} <= built.own
 
 
 @needs_compiler
-def test_every_marker_is_there_exactly_once(built: apps.AppBuild) -> None:
+def test_every_marker_is_there_exactly_once(built: Program) -> None:
     code = built.elf.read_bytes()
     for number in (0x01, 0x02, 0x03, *range(0x10, 0x10 + 200)):
         assert code.count(bytes([0x0F, 0x1F, 0x80, number, 0x00, 0xED, 0x5E])) == 1, hex(number)
@@ -136,7 +137,7 @@ def test_a_compile_error_names_the_line(tmp_path: Path) -> None:
     (folder / "app.toml").write_text("name='broken'\ndescription='d'\nsources=['a.c']\ncflags=['-static']\n")
     (folder / "a.c").write_text("int main(void) { return nothing; }\n")
     with pytest.raises(errors.AppBuild, match=r"a\.c:1.*\n?.*nothing"):
-        apps.build(apps.read(folder), tmp_path / "cache")
+        apps.build(apps.read(folder), "linux-static", tmp_path / "cache")
     assert not list((tmp_path / "cache" / "apps").iterdir())
 
 
@@ -145,7 +146,7 @@ def test_without_a_compiler_the_hint_is_the_apt_line(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(errors.ToolMissing) as caught:
-        apps.build(tour, tmp_path)
+        apps.build(tour, "linux-static", tmp_path)
     assert caught.value.hint == "install it as root: apt-get install gcc libc6-dev"
 
 
@@ -157,22 +158,22 @@ def test_only_a_full_disk_is_called_one(
     def fail(**where: object) -> str:
         raise OSError(number, "no")
 
-    monkeypatch.setattr(apps.tempfile, "mkdtemp", fail)
+    monkeypatch.setattr(builder.tempfile, "mkdtemp", fail)
     with pytest.raises(kind):
-        apps.build(tour, tmp_path)
+        apps.build(tour, "linux-static", tmp_path)
 
 
 # ---- running it as an ordinary program
 
 
 @needs_compiler
-def test_list_agrees_with_app_toml(tour: apps.App, built: apps.AppBuild) -> None:
+def test_list_agrees_with_app_toml(tour: apps.App, built: Program) -> None:
     rows = [line.split("\t") for line in _run(built.elf, "--list").stdout.splitlines()]
     assert rows == [[str(p.number), p.name, str(p.ops), p.op, p.question] for p in tour.phases]
 
 
 @needs_compiler
-def test_it_says_what_the_console_protocol_asks_for(built: apps.AppBuild) -> None:
+def test_it_says_what_the_console_protocol_asks_for(built: Program) -> None:
     done = _run(built.elf, "--spin", "7", "--phases", "null-call,file-tree")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
@@ -192,7 +193,7 @@ def test_it_says_what_the_console_protocol_asks_for(built: apps.AppBuild) -> Non
 @pytest.mark.parametrize(
     "arguments", [["--phases", "null-call,nothing"], ["--phases", ""], ["--spin", "-1"], ["--spin", "1x"], ["--what"]]
 )
-def test_bad_arguments_are_said_and_refused(built: apps.AppBuild, arguments: list[str]) -> None:
+def test_bad_arguments_are_said_and_refused(built: Program, arguments: list[str]) -> None:
     done = _run(built.elf, *arguments)
     assert done.returncode == 2
     assert done.stdout.startswith("weaklink: error ")

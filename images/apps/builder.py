@@ -1,0 +1,181 @@
+"""Compiles an app for a target.
+
+It is compiled once into a cache whose key is everything the result depends on (sources, flags, marker.h, compiler,
+libc), and holds no path of this machine, so its digest is the same wherever the toolchain is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass, replace
+from functools import cache as memoised
+from pathlib import Path
+
+from images.apps.describe import HERE, App
+from images.apps.targets import Target, named
+from images.model import Program
+from images.store import disk_full_named, sha256_file
+from profiler import errors
+
+# What apps include.  A sibling folder, not an import: images and probes do not know each other.
+_MARKER = HERE.parent.parent / "probes" / "marker.h"
+_COMPILER = "gcc"
+_APT_LINE = "install it as root: apt-get install gcc libc6-dev"
+_SOURCES = (".c", ".h", ".S")
+_MESSAGE_LINES = 8
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One build: what is compiled for what, and the files that it takes by the names that they have while compiling."""
+
+    app: App
+    target: Target
+    sysroot: Path | None
+    files: dict[str, Path]
+
+    def sources(self) -> list[str]:
+        return [*self.app.sources, *self.app.system_sources.get(self.target.system, ())]
+
+    def source_digest(self) -> str:
+        """Hash what the app is, whatever it is built for and with: its files, and what app.toml says of building."""
+        app = self.app
+        digest = hashlib.sha256()
+        digest.update(json.dumps([app.name, app.sources, dict(app.system_sources), app.cflags]).encode() + b"\0")
+        for name, path in sorted(self.files.items()):
+            digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+    def key(self) -> str:
+        """Hash everything that the ELF depends on."""
+        target = self.target
+        parts = [self.source_digest(), _toolchain(target, self.sysroot), target.name, target.flags, target.link]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def build(app: App, target: str, cache: Path, *, sysroot: Path | None = None) -> Program:
+    """Compile ``app`` for ``target`` (``images.apps.targets``) unless ``cache`` holds the result already.
+
+    ``sysroot`` is the system that the target needs, where it is another one than this machine's.  Raises ``UsageError``
+    for an unknown target, ``ToolMissing`` without a compiler or libc, ``errors.AppBuild`` with the compiler's first
+    lines if it refuses, ``DiskFull`` where there is no room.  Two builds at once are safe: the last rename loses.
+    """
+    job = _Job(app, named(target), sysroot, _files(app))
+    if shutil.which(_COMPILER) is None:
+        raise errors.ToolMissing(f"{_COMPILER} is not installed", hint=_APT_LINE)
+    if job.target.sysroot and sysroot is None:
+        raise errors.UsageError(f"{target} needs the files of its system", hint="add them with the guest")
+    parent = cache / "apps"
+    place = parent / f"{app.name}-{target}-{job.key()[:24]}"
+    found = _cached(place, job)
+    if found is not None:
+        return found
+    with disk_full_named(parent):
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{app.name}-", dir=parent))  # 0700 by itself
+        try:
+            _compile(job, scratch)
+            shutil.rmtree(place, ignore_errors=True)  # only a damaged one can be there
+            try:
+                (scratch / "out").rename(place)
+            except OSError:
+                if _cached(place, job) is None:  # else somebody else was first, with the same bits
+                    raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    found = _cached(place, job)
+    if found is None:
+        raise errors.AppBuild(f"{place} does not hold what was just built", hint="remove it and try again")
+    return found
+
+
+def _files(app: App) -> dict[str, Path]:
+    """Give every file that compiling may read, by its path below the folder in which that is done."""
+    found = {_MARKER.name: _MARKER}
+    for path in app.folder.iterdir():
+        if path.suffix in _SOURCES:
+            found[path.name] = path
+    return found
+
+
+def _cached(place: Path, job: _Job) -> Program | None:
+    """Return the build in ``place``, or None if there is none or it is not what its own digest says."""
+    try:
+        description = json.loads((place / "build.json").read_text(encoding="utf-8"))
+        elf = place / job.app.name
+        digest = sha256_file(elf)
+        if digest != description["sha256"]:
+            return None
+        own = frozenset(map(str, description["functions"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    program = Program(elf, digest, job.target.name, job.source_digest(), own)
+    return _with_libraries(program) if job.target.dynamic else program
+
+
+def _with_libraries(program: Program) -> Program:
+    from images.libraries import libraries  # reads the loader's index: not for static programs
+
+    interpreter, files = libraries(program.elf)
+    return replace(program, interpreter=interpreter, libraries=files)
+
+
+@memoised
+def _toolchain(target: Target, sysroot: Path | None) -> str:
+    """Name the compiler and the libc it links: a libc update changes the ELF too."""
+    version = _run([_COMPILER, "--version"], Path.cwd()).splitlines()[0]
+    if sysroot is not None:
+        libc = sysroot / target.libc
+    else:
+        libc = Path(_run([_COMPILER, f"-print-file-name={target.libc}"], Path.cwd()).strip())
+    if not libc.is_absolute() or not libc.is_file():
+        raise errors.ToolMissing(f"the libc {target.libc} is not installed", hint=_APT_LINE)
+    return version + " " + sha256_file(libc)
+
+
+def _run(command: list[str], folder: Path) -> str:
+    """Run a compiler command in ``folder``; raise ``errors.AppBuild`` with its first lines if it fails."""
+    environment = {**os.environ, "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        lines = (done.stderr.strip() or f"{command[0]} ended with {done.returncode}").splitlines()
+        raise errors.AppBuild("\n".join(lines[:_MESSAGE_LINES]), hint="the app's sources do not compile here")
+    return done.stdout
+
+
+def _compile(job: _Job, scratch: Path) -> None:
+    """Compile in ``scratch`` under relative names only, and leave ELF and description in ``scratch``/out."""
+    out = scratch / "out"
+    out.mkdir(mode=0o700)
+    for name, path in job.files.items():
+        (scratch / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copyfile(path, scratch / name)
+    flags = [*job.app.cflags, *job.target.flags, f"-ffile-prefix-map={scratch}=."]
+    objects = [f"{Path(source).stem}.o" for source in job.sources()]
+    for source, object_ in zip(job.sources(), objects, strict=True):
+        _run([_COMPILER, *flags, "-I.", "-c", source, "-o", object_], scratch)
+    _run([_COMPILER, *flags, *job.target.link, *objects, "-o", f"out/{job.app.name}"], scratch)
+    functions = sorted(set().union(*(_functions(scratch / object_) for object_ in objects)))
+    digest = sha256_file(out / job.app.name)
+    (out / "build.json").write_text(json.dumps({"sha256": digest, "functions": functions}, indent=1), encoding="utf-8")
+
+
+def _functions(path: Path) -> set[str]:
+    """Return the functions that an object file defines, static ones and the compiler's pieces of them too."""
+    from elftools.elf.elffile import ELFFile  # not needed when the cache has the answer
+    from elftools.elf.sections import SymbolTableSection
+
+    with path.open("rb") as file:
+        symbols = ELFFile(file).get_section_by_name(".symtab")
+        if not isinstance(symbols, SymbolTableSection):
+            return set()
+        return {
+            symbol.name
+            for symbol in symbols.iter_symbols()
+            if symbol["st_info"]["type"] == "STT_FUNC" and symbol["st_shndx"] != "SHN_UNDEF"
+        }
