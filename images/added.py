@@ -124,11 +124,13 @@ def names(cache: Path) -> list[str]:
 
 
 def load(name: str, cache: Path) -> guests.Guest:
-    """Give an added guest: its kind's data with its own name and kernel.
+    """Give a guest by name.  One that was added has its kind's data with its own name and kernel.
 
     ``UsageError`` names the guests that exist; ``ArtifactCorrupt`` if the registration cannot be read.
     """
     if not _note(cache, name).exists():
+        if name in guests.names():
+            return guests.load(name)
         raise _unknown(name, cache)
     entry = _read(name, cache)
     if entry is None:
@@ -143,7 +145,7 @@ def load(name: str, cache: Path) -> guests.Guest:
 
 def _free(name: str) -> None:
     GuestSpec(name)
-    if name in guests.names():
+    if name in guests.names() and not guests.load(name).kernelless:
         raise UsageError(f"guest {name} comes with weaklink", hint="choose another name")
 
 

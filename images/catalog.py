@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from images import added, guests, store
-from images.model import Bootable, GuestInfo, GuestSpec
-from profiler.errors import ArtifactCorrupt, UsageError
+from images.model import Bootable, GuestInfo, GuestSpec, Program
+from profiler.errors import ArtifactCorrupt, ArtifactUnavailable, UsageError
 
 
 def check(spec: GuestSpec, cache: Path | None = None) -> guests.Guest:
-    """Give the guest that a spec names; ``UsageError`` if there is none or it cannot have this runtime or option."""
-    guest = guests.load(spec.name) if spec.name in guests.names() else added.load(spec.name, _home(cache))
-    if spec.runtime and spec.runtime not in guest.runtimes:
-        raise UsageError(
-            f"guest {guest.name} has no runtime {spec.runtime!r}", hint=f"runtimes: {', '.join(guest.runtimes)}"
-        )
+    """Give the guest that a spec names; ``UsageError`` if there is none or it cannot have this runtime or option.
+
+    ``ArtifactUnavailable`` if its kernel has to be added first.
+    """
+    home = _home(cache)
+    guest = added.load(spec.name, home)
+    if guest.kernelless:
+        raise ArtifactUnavailable(f"there is no kernel of guest {guest.name} here", hint=f"add one: {_adding(guest)}")
+    guest.runtime(spec.runtime)
     for option in spec.options:
         if option.partition("=")[0].replace("-", "_") in guest.reserved:
             raise UsageError(f"option {option} of {spec} is set by weaklink itself", hint="leave it out")
@@ -25,25 +28,25 @@ def check(spec: GuestSpec, cache: Path | None = None) -> guests.Guest:
 
 def prepare(
     spec: GuestSpec,
-    files: Mapping[str, Path],
-    init_args: Sequence[str],
+    program: Program,
+    arguments: Sequence[str],
     *,
     cache: Path | None = None,
     work: Path,
     progress: Callable[[str], None],
 ) -> Bootable:
-    """Make a guest bootable with an app: fetch and unpack its kernel if need be, pack ``files`` into an initramfs.
+    """Make a guest bootable with a program and its arguments: fetch its kernel if need be, pack the program's files.
 
-    ``files`` maps paths in the guest to files here, the app itself being ``init``; ``init_args`` are its arguments.
-    What belongs to this run alone goes into ``work`` (an existing directory), the kernel into ``cache`` (the user's
-    own by default).  ``progress`` gets one line for each thing that takes long.
+    ``program`` is built for the target of the spec's runtime (``Guest.runtime``).  What belongs to this run alone goes
+    into ``work`` (an existing directory), the kernel into ``cache`` (the user's own by default).  ``progress`` gets one
+    line for each thing that takes long.
 
     Raises ``UsageError`` for a spec or argument the guest cannot have, ``ArtifactUnavailable``, ``ArtifactCorrupt``,
     ``DiskFull``, ``ToolMissing``.
     """
     guest = check(spec, cache)
     return guests.builder_of(guest).prepare(
-        guest, spec, files, init_args,
+        guest, spec, program, arguments,
         cache=_home(cache), work=work, progress=progress,
     )  # fmt: skip
 
@@ -54,12 +57,12 @@ def list_guests(cache: Path | None = None) -> list[GuestInfo]:
     listing = []
     for name in _every(home):
         try:
-            guest = check(GuestSpec(name), home)
+            guest = added.load(name, home)
         except ArtifactCorrupt as error:  # a registration that cannot be read must not hide the other guests
             listing.append(GuestInfo(name, "", "", "", "", "damaged", (), str(error)))
             continue
         kernel = guests.builder_of(guest).ready(guest, cache=home)
-        missing = "damaged" if guest.added else "fetched on first use"
+        missing = "damaged" if guest.added else "not here" if guest.kernelless else "fetched on first use"
         listing.append(
             GuestInfo(
                 name=guest.name,
@@ -68,8 +71,8 @@ def list_guests(cache: Path | None = None) -> list[GuestInfo]:
                 provenance=kernel.provenance if kernel else guest.source.get("provenance", ""),
                 sha256=kernel.sha256 if kernel else "",
                 state="ready" if kernel else missing,
-                runtimes=guest.runtimes,
-                description=guest.description,
+                runtimes=tuple(guest.runtimes),
+                description=f"add it: {_adding(guest)}" if guest.kernelless else guest.description,
             )
         )
     return listing
@@ -86,7 +89,7 @@ def verify(name: str = "", *, cache: Path | None = None) -> list[tuple[str, str]
 
 def _state(name: str, cache: Path) -> str:
     try:
-        guest = check(GuestSpec(name), cache)
+        guest = added.load(GuestSpec(name).name, cache)
     except ArtifactCorrupt:
         return "changed"
     builder = guests.builder_of(guest)
@@ -97,6 +100,10 @@ def _state(name: str, cache: Path) -> str:
     if not place.is_dir() or (kernel and not (kernel.elf.exists() and kernel.symbols.exists())):
         return "missing"
     return "ok" if kernel and store.intact(place) else "changed"
+
+
+def _adding(guest: guests.Guest) -> str:
+    return f"weaklink guests add {guest.name} --kind {guest.kind} --kernel FILE"
 
 
 def _every(cache: Path) -> list[str]:

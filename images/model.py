@@ -140,6 +140,6 @@ class GuestInfo:
     version: str
     provenance: str
     sha256: str
-    state: str  # ready | fetched on first use | damaged
+    state: str  # ready | fetched on first use | not here | damaged
     runtimes: tuple[str, ...]
     description: str

@@ -75,13 +75,15 @@ def parse_seeds(text: str) -> list[Seed]:
 def parse_guests(text: str) -> list[GuestSpec]:
     """Guests separated by commas, each as in ``linux+audit=1``; a comma inside an option is not possible here.
 
-    Raises UsageError if one is not understood, cannot be booted so, or is given twice: before anything is run.
+    Where a guest has several runtimes, its spec gets the default one, so that it always says which.  Raises UsageError
+    if one is not understood, cannot be booted so, or is given twice, and ArtifactUnavailable if its kernel has to be
+    added first: before anything is run.
     """
     from images import GuestSpec, check
 
-    guests = [GuestSpec.parse(part.strip()) for part in text.split(",")]
+    specs = [GuestSpec.parse(part.strip()) for part in text.split(",")]
+    guests = [check(spec).named(spec) for spec in specs]
     for number, guest in enumerate(guests):
-        check(guest)
         if guest in guests[:number]:
             raise UsageError(f"guest {guest} is given twice", hint="name every guest once")
     return guests

@@ -16,7 +16,8 @@ from profiler.machine.command import CPU, Command
 from profiler.plan import Run
 
 if TYPE_CHECKING:
-    from images import Bootable
+    from images import Bootable, Loaded, Program
+    from images.guests import Guest, Runtime
     from probes.exec.configure import Hooks
 
 MODES: Final = ("exact", "block")
@@ -29,6 +30,9 @@ TOOL: Final = f"weaklink {__version__}"
 class Prepared:
     """A run that is ready to boot."""
 
+    guest: Guest
+    runtime: Runtime
+    program: Program
     bootable: Bootable
     hooks: Hooks
     config: Path
@@ -64,21 +68,23 @@ class ExecRecorder:
             raise UsageError(f"{app} has no phase {unknown[0][:60]!r}", hint=f"phases: {', '.join(known)}")
         self._phases = frozenset(phases)
         self._selected = ["--phases", ",".join(phases)] if phases else []
-        step("building the app")
-        self._build = apps.build(self._app, "linux-static", self._cache)
+        self._programs: dict[str, Program] = {}
         step("building the probe")
         self.plugin = build.plugin(self._qemu.version, self._cache)
-        self._hooks: dict[Path, tuple[Hooks, bytes]] = {}
+        self._hooks: dict[tuple[Path, tuple[Loaded, ...]], tuple[Hooks, bytes]] = {}
         self.prepared: Prepared | None = None
 
     def prepare(self, run: Run, work: Path) -> Mapping[str, Any]:
         """Make ready; what a manifest must say to be a recording of this very run."""
-        from images import prepare
+        from images import check, prepare
 
+        guest = check(run.guest)
+        runtime = guest.runtime(run.guest.runtime)
+        program = self._program(runtime.app)
         args = ["--spin", str(run.seed.spin), *self._selected]
-        bootable = prepare(run.guest, {"init": self._build.elf}, args, work=work, progress=self._step)
+        bootable = prepare(run.guest, program, args, work=work, progress=self._step)
         hooks, config = self._configure(bootable, work)
-        self.prepared = Prepared(bootable, hooks, config)
+        self.prepared = Prepared(guest, runtime, program, bootable, hooks, config)
         manifest = self._manifest(run)
         return {
             "schema": manifest["schema"],
@@ -120,7 +126,7 @@ class ExecRecorder:
         _refuse_unknown(run, said.guest.get("unknown_options", ""))
         tables = decode.decode(raw, prepared.hooks, list(said.phases.values()))
         manifest = self._manifest(run)
-        manifest["guest_reports"] = said.guest
+        manifest["guest_reports"] = _reports(said.guest, prepared.guest.reports)
         manifest["probe"] |= {"capabilities": tables.capabilities, "lost_events": tables.lost_events}
         manifest["probe"] |= {"trouble": tables.trouble, "hooks_fired": tables.hooks_fired}
         manifest["cost"] = {"wall_s": outcome.wall_s, "cpu_s": outcome.cpu_s, "boot_s": outcome.boot_s}
@@ -133,26 +139,36 @@ class ExecRecorder:
             instructions, outcome.boot_s, outcome.wall_s, tuple(_warnings(said.malformed, tables.lost_events))
         )
 
+    def _program(self, target: str) -> Program:
+        """The app, built for a target; once per target."""
+        from images import apps
+
+        if target not in self._programs:
+            self._step("building the app")
+            self._programs[target] = apps.build(self._app, target, self._cache)
+        return self._programs[target]
+
     def _configure(self, bootable: Bootable, work: Path) -> tuple[Hooks, Path]:
-        """The probe's configuration for a kernel, as a file in ``work``; disassembled once per kernel."""
+        """The probe's configuration for a kernel and what an app loads, as a file in ``work``; made once for each."""
         from probes import maps
         from probes.exec import configure
 
         config = work / "probe.conf"
-        kernel = bootable.kernel.symbols  # one kernel may be there twice, with other symbols
-        if kernel not in self._hooks:
+        key = bootable.kernel.symbols, bootable.user  # one kernel may be there twice, with other symbols
+        if key not in self._hooks:
             self._step("looking for the kernel's hooks")
             words = maps.operations()
             hooks = configure.write(
                 config, kind=bootable.kind, kernel_elf=bootable.kernel.elf, kernel_symbols=bootable.kernel.symbols,
-                user=[configure.UserCode(self._build.elf, 0, self._build.own)], libc_in_kernel=False,
+                user=[configure.UserCode(user.elf, user.base, user.own) for user in bootable.user],
+                libc_in_kernel=bootable.libc_in_kernel,
                 operations=words.of_function(), syscalls=words.syscalls,
                 kernel_layers=maps.load(bootable.kind).layers_by_address,
             )  # fmt: skip
-            self._hooks[kernel] = hooks, config.read_bytes()
+            self._hooks[key] = hooks, config.read_bytes()
         else:
-            config.write_bytes(self._hooks[kernel][1])
-        return self._hooks[kernel][0], config
+            config.write_bytes(self._hooks[key][1])
+        return self._hooks[key][0], config
 
     def command(self, run: Run, bootable: Bootable, socket: Path, plugin: str | None) -> Command:
         """QEMU's command line for a run; ``plugin`` is its ``-plugin`` argument, None leaves the probe out."""
@@ -183,11 +199,12 @@ class ExecRecorder:
             "tool": TOOL,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "app": {
-                "name": run.app, "sha256": self._build.sha256, "source_sha256": self._build.source_sha256,
-                "target": self._build.target, "args": self._selected, "phases": phases,
+                "name": run.app, "sha256": prepared.program.sha256, "source_sha256": prepared.program.source_sha256,
+                "target": prepared.program.target, "args": self._selected, "phases": phases,
             },
             "guest": {
-                "spec": str(spec), "name": spec.name, "kind": bootable.kind, "runtime": spec.runtime,
+                "spec": str(spec), "name": spec.name, "kind": bootable.kind, "runtime": prepared.runtime.name,
+                "fair": prepared.runtime.fair, "libc_in_kernel": bootable.libc_in_kernel, "machine": bootable.machine,
                 "options": list(spec.options), "kernel_sha256": kernel.sha256, "kernel_version": kernel.version,
                 "symbols_sha256": sha256_file(kernel.symbols),  # the same kernel with other symbols has another ledger
                 "provenance": kernel.provenance, "append": bootable.append,
@@ -207,6 +224,11 @@ class ExecRecorder:
                 "plugin_sha256": sha256_file(self.plugin),
             },
         }  # fmt: skip
+
+
+def _reports(said: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+    """What the guest said of itself; where it could not tell, what is known of its kind."""
+    return dict(said) | {key: text for key, text in known.items() if said.get(key, "unknown") == "unknown"}
 
 
 def _refuse_unknown(run: Run, words: str) -> None:

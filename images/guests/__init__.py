@@ -4,7 +4,7 @@
 hold where they are not given.  The folder of a kind has what holds for every kernel of that kind, those that the user
 adds (``images.added``) included.  A builder module has four functions::
 
-    prepare(guest, spec, files, init_args, *, cache, work, progress) -> Bootable
+    prepare(guest, spec, program, arguments, *, cache, work, progress) -> Bootable
     ready(guest, *, cache) -> KernelImage | None        what is in the cache already, without fetching anything
     place(guest, *, cache) -> Path | None               the directory that its kernel is or should be in
     adopt(kernel, symbols, directory, progress)         take a kernel of the user's, or say what the file is instead
@@ -15,41 +15,78 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
-from images.model import Bootable, GuestSpec, KernelImage
+from images.model import Bootable, GuestSpec, KernelImage, Program
 from profiler.errors import UsageError
 
 _FILE: Final = "guest.toml"
 
 
+_CALLS: Final = ("system call", "function")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One way in which a guest runs an app: how the app is built, and what a comparison with it is fair for.
+
+    ``app`` is a target of ``images.apps``; ``libc_in_kernel``: libc's functions are the kernel's own, and calls of them
+    are no system calls.
+    """
+
+    name: str
+    app: str
+    fair: str
+    libc_in_kernel: bool
+
+
 @dataclass(frozen=True)
 class Guest:
-    """A ``guest.toml``, checked.  ``source`` is for the kind's builder alone; ``added``: by the user."""
+    """A ``guest.toml``, checked.  ``source`` is for the kind's builder alone; ``added``: by the user.
+
+    ``reports`` is what an app cannot find out there, for the recording; the first of ``runtimes`` is the default.
+    """
 
     name: str
     kind: str
     description: str
-    runtimes: tuple[str, ...]
+    runtimes: Mapping[str, Runtime] = field(hash=False)
     machine: str
     memory_mib: int
     append: str
     panics: tuple[str, ...]
     reserved: tuple[str, ...]
+    reports: Mapping[str, str] = field(hash=False)
     source: Mapping[str, str] = field(hash=False)
     added: bool = False
+
+    @property
+    def kernelless(self) -> bool:
+        """Whether there is no kernel that weaklink could fetch: it has to be added."""
+        return not self.added and not self.source
+
+    def runtime(self, name: str) -> Runtime:
+        """Give a runtime by name, the default for ""; ``UsageError`` names those that there are."""
+        if name and name not in self.runtimes:
+            known = ", ".join(self.runtimes)
+            raise UsageError(f"guest {self.name} has no runtime {name!r}", hint=f"runtimes: {known}")
+        return self.runtimes[name] if name else next(iter(self.runtimes.values()))
+
+    def named(self, spec: GuestSpec) -> GuestSpec:
+        """Give a spec with its runtime where there are several to choose from, and without where there is one."""
+        return replace(spec, runtime=self.runtime(spec.runtime).name if len(self.runtimes) > 1 else "")
 
 
 class Builder(Protocol):
     """What a ``builder.py`` provides."""
 
     def prepare(
-        self, guest: Guest, spec: GuestSpec, files: Mapping[str, Path], init_args: Sequence[str], *,
+        self, guest: Guest, spec: GuestSpec, program: Program, arguments: Sequence[str], *,
         cache: Path, work: Path, progress: Callable[[str], None],
     ) -> Bootable:  # fmt: skip
         """Make ``guest`` bootable with an app; see ``images.catalog.prepare``."""
@@ -94,17 +131,24 @@ def load(name: str) -> Guest:
         name=name,
         kind=data["kind"],
         description=data["description"],
-        runtimes=tuple(data["runtimes"]),
+        runtimes={key: _runtime(key, table) for key, table in data["runtimes"].items()},
         machine=data["machine"],
         memory_mib=data["memory_mib"],
         append=" ".join(data["append"].split()),
         panics=tuple(data["panics"]),
         reserved=tuple(data["reserved"]),
-        source=dict(data["source"]),
+        reports=dict(data.get("reports", {})),
+        source=dict(data.get("source", {})),
     )
     for pattern in guest.panics:
         re.compile(pattern)
     return guest
+
+
+def _runtime(name: str, table: Mapping[str, str]) -> Runtime:
+    calls = table.get("calls", _CALLS[0])
+    assert calls in _CALLS
+    return Runtime(name, table["app"], table["fair"], calls == _CALLS[1])
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from images import GuestSpec, KernelImage, prepare
+from images import GuestSpec, KernelImage, Program, prepare
 from probes import recording
 from profiler.cli.main import main
 from profiler.machine import qemu
@@ -29,7 +29,8 @@ def linux(tmp_path_factory: pytest.TempPathFactory) -> KernelImage:
     """The guest that comes with weaklink, fetched into the user's cache."""
     folder = tmp_path_factory.mktemp("kernel")
     (folder / "init").touch()
-    return prepare(GuestSpec.parse("linux"), {"init": folder / "init"}, [], work=folder, progress=print).kernel
+    program = Program(folder / "init", "", "", "")
+    return prepare(GuestSpec.parse("linux"), program, [], work=folder, progress=print).kernel
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -42,11 +42,11 @@ def only_run(out: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module", autouse=True)
 def _kernel_is_there(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Fetch the kernel before any clock runs."""
-    from images import GuestSpec, prepare
+    from images import GuestSpec, Program, prepare
 
     folder = tmp_path_factory.mktemp("kernel")
     (folder / "init").touch()
-    prepare(GuestSpec.parse("linux"), {"init": folder / "init"}, [], work=folder, progress=print)
+    prepare(GuestSpec.parse("linux"), Program(folder / "init", "", "", ""), [], work=folder, progress=print)
 
 
 def test_no_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

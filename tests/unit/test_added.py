@@ -102,7 +102,8 @@ def left(place: Path) -> list[str]:
 
 def prepare(place: Path, spec: str = "mine") -> images.Bootable:
     (place / "app").write_bytes(b"app")
-    return images.prepare(GuestSpec.parse(spec), {"init": place / "app"}, ["--x"], work=place, progress=print)
+    program = images.Program(place / "app", "", "linux-static", "")
+    return images.prepare(GuestSpec.parse(spec), program, ["--x"], work=place, progress=print)
 
 
 # --- from add to remove

@@ -203,7 +203,7 @@ class Archive:
         work.mkdir(exist_ok=True)
         (work / "app").write_bytes(b"app")
         return images.prepare(
-            GuestSpec.parse(spec), {"init": work / "app"}, arguments,
+            GuestSpec.parse(spec), images.Program(work / "app", "", "linux-static", ""), arguments,
             cache=self.place / "cache", work=work, progress=self.said.append,
         )  # fmt: skip
 

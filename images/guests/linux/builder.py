@@ -25,7 +25,7 @@ from images import debian, initramfs, store
 from images.decompress import elf_of_bzimage
 from images.guests import Guest
 from images.guests.linux import own
-from images.model import Bootable, GuestSpec, KernelImage
+from images.model import Bootable, GuestSpec, KernelImage, Loaded, Program
 from profiler.errors import ArtifactCorrupt, UsageError
 
 _WANTED: Final = {"vmlinuz": (r"boot/vmlinuz-[^/]+", 128 << 20), "config": (r"boot/config-[^/]+", 4 << 20)}
@@ -36,15 +36,18 @@ _SYMBOL: Final = re.compile(r"[\x21-\x7e]{1,512}")
 
 
 def prepare(
-    guest: Guest, spec: GuestSpec, files: Mapping[str, Path], init_args: Sequence[str], *,
+    guest: Guest, spec: GuestSpec, program: Program, arguments: Sequence[str], *,
     cache: Path, work: Path, progress: Callable[[str], None],
 ) -> Bootable:  # fmt: skip
     """See ``images.catalog.prepare``."""
-    append = command_line(guest, spec, init_args)
+    append = command_line(guest, spec, arguments)
     kernel = _kernel(guest, cache, progress)
     initrd = work / "initramfs.cpio"
-    initramfs.write(initrd, files)
-    return Bootable(spec, guest.kind, kernel, guest.machine, initrd, append, guest.panics, guest.memory_mib)
+    initramfs.write(initrd, {**program.libraries, **program.files, "init": program.elf})
+    return Bootable(
+        spec, guest.kind, kernel, guest.machine, initrd, append, guest.panics, guest.memory_mib, program=program,
+        user=(Loaded(program.elf, 0, program.own),),
+    )  # fmt: skip
 
 
 def ready(guest: Guest, *, cache: Path) -> KernelImage | None:
