@@ -65,7 +65,7 @@ def write(directory: Path, manifest: Mapping[str, Any], tables: Mapping[str, pa.
     if set(tables) != set(TABLES):
         raise RecordingInvalid(f"a recording has the tables {', '.join(TABLES)}, not {', '.join(sorted(tables))}")
     for name, table in tables.items():
-        _check_columns(table.schema, name, f"table {name}")
+        check_columns(table.schema, name, f"table {name}")
         _check_rows(table.num_rows, name)
     text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
     if len(text) > MANIFEST_BYTES:
@@ -202,20 +202,12 @@ class Recording:
             # Dictionaries bound what repeated long names can cost in memory.
             strings = [field.name for field in TABLES[name] if not pa.types.is_integer(field.type)]
             with pq.ParquetFile(path, read_dictionary=strings) as file:
-                _check_columns(file.schema_arrow, name, path.name)
+                check_columns(file.schema_arrow, name, path.name)
                 _check_file(file.metadata, name)
                 table = file.read(columns=None if columns is None else list(columns)).unify_dictionaries()
         except (OSError, pa.ArrowException) as error:
             raise RecordingInvalid(f"{path} cannot be read: {error}"[:500], hint=AGAIN) from error
-        for column in table.columns:
-            if pa.types.is_dictionary(column.type):
-                for chunk in column.chunks[:1]:  # unified: every chunk has the same dictionary
-                    longest = pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0
-                    if longest > STRING_BYTES:
-                        raise RecordingInvalid(f"{path} holds a name of {longest:,} bytes", hint=AGAIN)
-        for field, column in zip(table.schema, table.columns, strict=True):
-            if column.null_count and not TABLES[name].field(field.name).nullable:
-                raise RecordingInvalid(f"{path} has rows without a value", hint=AGAIN)
+        check_values(table, name, str(path))
         return table
 
 
@@ -248,11 +240,25 @@ def find(root: Path) -> list[Path]:
     return sorted(found)
 
 
+def check_values(table: pa.Table, name: str, where: str) -> None:
+    """Raise ``RecordingInvalid`` for a name that is too long or a null where none may be; dictionaries are unified."""
+    for column in table.columns:
+        if pa.types.is_dictionary(column.type):
+            for chunk in column.chunks[:1]:  # unified: every chunk has the same dictionary
+                longest = pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0
+                if longest > STRING_BYTES:
+                    raise RecordingInvalid(f"{where} holds a name of {longest:,} bytes", hint=AGAIN)
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if column.null_count and not TABLES[name].field(field.name).nullable:
+            raise RecordingInvalid(f"{where} has rows without a value", hint=AGAIN)
+
+
 def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a number")
 
 
-def _check_columns(schema: pa.Schema, name: str, where: str) -> None:
+def check_columns(schema: pa.Schema, name: str, where: str) -> None:
+    """Raise ``RecordingInvalid`` unless a table has the columns of TABLES, in order and of their types."""
     want = TABLES[name]
     if list(schema.names) != list(want.names):
         extra = [column for column in schema.names if column not in want.names]

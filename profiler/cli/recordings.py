@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
 
 def load(root: Path) -> list[Recording]:
-    """All recordings at or below ``root``, sorted by path.
+    """All recordings at or below ``root``, sorted by path, or in the archive ``root`` (``weaklink pack``).
 
     Raises UsageError if there is no such directory, RecordingInvalid if it holds none or a damaged one.
     """
-    from probes import recording
+    from probes import archive, recording
 
+    if root.suffix == archive.SUFFIX and root.is_file():
+        return archive.read(root)
     if not root.is_dir():
         raise UsageError(f"there is no directory {root}", hint="name the --out directory of a `weaklink run`")
     found = [recording.read(directory) for directory in recording.find(root)]

@@ -8,7 +8,6 @@ difference before committing it: it is what users will see.
 from __future__ import annotations
 
 import argparse
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +15,10 @@ from typing import Any
 
 from analysis.compare import Comparison, compare
 from analysis.views import json, terminal
-from probes import recording
+from probes import archive
 
 HERE = Path(__file__).resolve().parent
-RECORDINGS = HERE / "recordings"
+RECORDINGS = HERE / "linux.recordings"
 TEXT = HERE / "explain.txt"
 KEYS = HERE / "findings.keys"
 GUESTS = ("linux", "linux+audit=1", "linux+init_on_alloc=0")
@@ -29,7 +28,7 @@ SEEDS = 2
 
 def comparison() -> Comparison:
     """What is recorded here, against the first guest."""
-    return compare([recording.read(place) for place in recording.find(RECORDINGS)], GUESTS[0])
+    return compare(archive.read(RECORDINGS), GUESTS[0])
 
 
 def text() -> str:
@@ -63,8 +62,8 @@ def record() -> None:
         code = main([*command, "--out", f"{work}/out"])
         if code:
             raise SystemExit(code)
-        shutil.rmtree(RECORDINGS, ignore_errors=True)
-        (Path(work) / "out" / "tour").rename(RECORDINGS)
+        if main(["pack", f"{work}/out/tour", "--out", str(RECORDINGS)]):
+            raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from analysis.compare import Comparison
 from analysis.verify import verify
-from probes import recording
+from probes import archive, recording
 from probes.events import SCHEMA_VERSION
+from probes.recording import Recording
 from profiler.cli.main import main
 from tests.golden import refresh
 
-PLACES = recording.find(refresh.RECORDINGS)
+RECORDINGS = archive.read(refresh.RECORDINGS)
 REFRESH = "If this is as it should be: python -m tests.golden.refresh --texts (see tests/golden/README.md)"
-LARGEST = 600 << 10
+LARGEST = 200 << 10
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +28,13 @@ def compared() -> Comparison:
 
 
 def test_all_are_here() -> None:
-    found = sorted(str(place.relative_to(refresh.RECORDINGS)) for place in PLACES)
+    found = sorted(str(one.directory.relative_to(refresh.RECORDINGS)) for one in RECORDINGS)
     wanted = [f"{guest}/seed-{seed + 1}" for guest in refresh.GUESTS for seed in range(refresh.SEEDS)]
     assert found == sorted(wanted)
 
 
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: f"{place.parent.name}-{place.name}")
-def test_each_adds_up(place: Path) -> None:
-    seen = recording.read(place)
+@pytest.mark.parametrize("seen", RECORDINGS, ids=lambda one: f"{one.spec}-{one.seed}")
+def test_each_adds_up(seen: Recording) -> None:
     assert seen.manifest["schema"] == SCHEMA_VERSION
     assert seen.phases["name"].tolist() == list(refresh.PHASES)
     assert [f"{check.phase} {check.name}: {check.detail}" for check in verify(seen) if not check.ok] == []
@@ -41,13 +42,13 @@ def test_each_adds_up(place: Path) -> None:
 
 def test_verify_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(refresh.RECORDINGS)]) == 0
-    assert capsys.readouterr().out.count("checks hold") == len(PLACES)
+    assert capsys.readouterr().out.count("checks hold") == len(RECORDINGS)
 
 
 def test_a_changed_recording_does_not_add_up(tmp_path: Path) -> None:
     import pyarrow.compute as pc
 
-    seen = recording.read(PLACES[0])
+    seen = RECORDINGS[0]
     tables = {name: seen.table(name) for name in recording.TABLES}
     at = tables["ledger"].schema.get_field_index("instructions")
     tables["ledger"] = tables["ledger"].set_column(at, "instructions", pc.add(tables["ledger"]["instructions"], 1))
@@ -91,9 +92,7 @@ def test_a_report_can_be_made(tmp_path: Path) -> None:
 
 
 def test_they_are_small_and_name_no_machine() -> None:
-    files = [path for path in refresh.RECORDINGS.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < LARGEST
-    for path in files:
-        if path.suffix in (".json", ".log"):
-            words = re.findall(r"(?:/[\w.+=-]+){2,}", path.read_text(encoding="utf-8", errors="replace"))
-            assert words == [], f"{path.name} names paths"
+    assert refresh.RECORDINGS.stat().st_size < LARGEST
+    with zipfile.ZipFile(refresh.RECORDINGS) as archived:
+        described = archived.read("recordings.json").decode(errors="replace")
+    assert re.findall(r"(?:/[\w.+=-]+){2,}", re.sub(r'"place": "[^"]*"', "", described)) == []

@@ -1,0 +1,230 @@
+"""Many recordings in one small file: for keeping, sending, and the ones that come with weaklink.
+
+A zip file of ``recordings.json`` (manifests, consoles and places) and one Parquet file per table, in which a column
+``recording`` says whose row it is.  Rows are sorted so that what is the same in all seeds lies together, and are left
+to the zip file's LZMA to compress: a tenth of the recordings' own files.  It is read as untrusted input, like them.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from probes.manifest import check_manifest
+from probes.recording import CONSOLE, CONSOLE_BYTES, TABLES, Recording, check_columns, check_values
+from profiler.errors import DiskFull, RecordingInvalid
+
+SUFFIX: Final = ".recordings"
+_LIST: Final = "recordings.json"
+_MOST: Final = 10_000
+_BYTES: Final = 1 << 30
+"""The most that a member of an archive may unpack to."""
+_OWNER: Final = pa.field("recording", pa.int16(), nullable=False)
+_HINT: Final = "Pack the recordings again: weaklink pack DIR --out FILE"
+
+
+@dataclass(frozen=True)
+class Packed(Recording):
+    """A recording in an archive; ``directory`` is the archive with the recording's place in it, for messages."""
+
+    tables: Callable[[str], pa.Table] = field(repr=False, compare=False)
+    number: int
+    console: bytes = field(repr=False)
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """See ``Recording.table``."""
+        whole = self.tables(name)
+        mine = whole.filter(pc.equal(whole[_OWNER.name], self.number)).drop_columns([_OWNER.name])
+        mine = mine if columns is None else mine.select(list(columns))
+        # The names of other recordings are none of this one's.
+        plain = pa.schema([pa.field(f.name, _plain(f.type), f.nullable) for f in mine.schema])
+        again = [c.dictionary_encode() if pa.types.is_string(c.type) else c for c in mine.cast(plain).columns]
+        return pa.table(again, schema=pa.schema([f.with_type(c.type) for f, c in zip(plain, again, strict=True)]))
+
+
+def write(file: Path, recordings: Sequence[Recording], root: Path, *, events: int | None = None) -> None:
+    """Put recordings at or below ``root`` into ``file``, replacing it whole or not at all.
+
+    ``events`` keeps those of the phase of this number in one recording per guest (the first seed), and no others: a
+    window of a second has a million of them.  None keeps all.  Raises ``DiskFull``, and ``RecordingInvalid`` if a
+    recording cannot be read.
+    """
+    described: list[dict[str, Any]] = []
+    rows: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
+    seen: set[str] = set()
+    for number, one in enumerate(recordings):
+        kept = one.events_kept
+        if events is not None:
+            wanted = {events} if one.spec not in seen else set()
+            kept = frozenset(wanted if kept is None else wanted & kept)
+            seen.add(one.spec)
+        manifest: dict[str, Any] = {**one.manifest}
+        if kept is not None:
+            manifest["events_kept"] = sorted(kept)
+        described.append({
+            "place": one.directory.relative_to(root).as_posix(), "manifest": manifest,
+            "console": _console(one).decode("latin-1"),
+        })  # fmt: skip
+        for name, parts in rows.items():
+            table = one.table(name)
+            if name == "events" and kept is not None:
+                table = _of_phases(table, kept)
+            table = table.cast(TABLES[name])
+            owner = pa.array([number] * table.num_rows, _OWNER.type)
+            parts.append(table.add_column(0, _OWNER, owner))
+    text = json.dumps(described, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
+    try:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as half:
+            try:
+                with zipfile.ZipFile(half, "w", zipfile.ZIP_LZMA) as archive:
+                    archive.writestr(_member(_LIST), text)
+                    for name, parts in rows.items():
+                        archive.writestr(_member(f"{name}.parquet"), _packed(name, pa.concat_tables(parts)))
+                half.flush()
+                os.fsync(half.fileno())
+                os.chmod(half.name, 0o644)
+                os.replace(half.name, file)
+            except BaseException:
+                os.unlink(half.name)
+                raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"no room left for {file}", hint="Make room, then repeat the same command.") from error
+        raise
+
+
+def read(file: Path) -> list[Recording]:
+    """The recordings in an archive; tables are unpacked when the first of them is asked for one.
+
+    Raises ``RecordingInvalid`` for a file that is no archive, a damaged one, or one that unpacks to too much.
+    """
+    try:
+        described = json.loads(_read_member(file, _LIST), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise RecordingInvalid(f"{file}: its list of recordings cannot be read: {error}"[:500], hint=_HINT) from error
+    if not isinstance(described, list) or not 0 < len(described) <= _MOST:
+        _refuse(file, "has no list of recordings")
+    unpacked: dict[str, pa.Table] = {}
+
+    def tables(name: str) -> pa.Table:
+        if name not in unpacked:
+            unpacked[name] = _unpacked(file, name, len(described))
+        return unpacked[name]
+
+    found: list[Recording] = []
+    for number, entry in enumerate(described):
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("place", "console")):
+            _refuse(file, f"does not describe recording {number}")
+        if ".." in (parts := Path(entry["place"]).parts) or not parts or Path(entry["place"]).is_absolute():
+            _refuse(file, f"has no place for recording {number}")
+        manifest = check_manifest(entry.get("manifest"))
+        console = entry["console"].encode("latin-1", "replace")[:CONSOLE_BYTES]
+        found.append(Packed(file / entry["place"], manifest, tables, number, console))
+    return found
+
+
+def _console(one: Recording) -> bytes:
+    if isinstance(one, Packed):
+        return one.console
+    path = one.directory / CONSOLE
+    return path.read_bytes()[:CONSOLE_BYTES] if path.is_file() else b""
+
+
+def _of_phases(events: pa.Table, phases: frozenset[int]) -> pa.Table:
+    """The events from the begin to the end of some phases.  Times stay as they were."""
+    import numpy as np
+
+    kinds = pc.cast(events["kind"], pa.string())
+    numbers = events["value"].to_numpy()
+    wanted = np.isin(numbers, sorted(phases))
+    begins = np.flatnonzero(pc.equal(kinds, "phase-begin").to_numpy() & wanted)
+    ends = np.flatnonzero(pc.equal(kinds, "phase-end").to_numpy() & wanted)
+    inside = np.zeros(events.num_rows + 1, dtype=np.int64)
+    inside[begins] += 1
+    inside[ends + 1] -= 1
+    return events.filter(pa.array(np.cumsum(inside)[:-1] > 0))
+
+
+def _packed(name: str, table: pa.Table) -> bytes:
+    """A table of all recordings as Parquet: sorted by what it is about, and then by whose it is."""
+    about = {"ledger": ("phase", "operation", "layer", "function", "role", "space"), "calls": ("phase", "operation")}
+    plain = [pa.field(f.name, _plain(f.type), f.nullable) for f in table.schema]
+    table = table.cast(pa.schema(plain))
+    keys = [*about.get(name, ()), _OWNER.name]
+    if name in about:
+        table = table.sort_by([(key, "ascending") for key in keys])
+    # Dictionaries for what repeats; plain numbers compress best as they are.
+    repeats = [f.name for f in table.schema if pa.types.is_string(f.type)] + [_OWNER.name]
+    target = io.BytesIO()
+    pq.write_table(table, target, compression="none", use_dictionary=repeats, store_schema=False)
+    return target.getvalue()
+
+
+def _unpacked(file: Path, name: str, recordings: int) -> pa.Table:
+    where = f"{file} ({name})"
+    strings = [f.name for f in TABLES[name] if not pa.types.is_integer(f.type)]
+    try:
+        with pq.ParquetFile(io.BytesIO(_read_member(file, f"{name}.parquet")), read_dictionary=strings) as packed:
+            unpacked = sum(packed.metadata.row_group(g).total_byte_size for g in range(packed.metadata.num_row_groups))
+            if unpacked > _BYTES:
+                _refuse(file, f"has a table {name} of {unpacked:,} bytes")
+            if packed.schema_arrow.names[:1] != [_OWNER.name]:
+                _refuse(file, f"does not say whose the rows of {name} are")
+            check_columns(packed.schema_arrow.remove(0), name, where)
+            table = packed.read().unify_dictionaries()
+    except pa.ArrowException as error:
+        raise RecordingInvalid(f"{where} cannot be read: {error}"[:500], hint=_HINT) from error
+    check_values(table.drop_columns([_OWNER.name]), name, where)
+    owners = pc.min_max(table[_OWNER.name]).as_py()
+    if table.num_rows and (table[_OWNER.name].null_count or owners["min"] < 0 or owners["max"] >= recordings):
+        _refuse(file, f"has rows of {name} that are nobody's")
+    return table
+
+
+def _read_member(file: Path, name: str) -> bytes:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            info = archive.getinfo(name)
+            if info.file_size > _BYTES:
+                _refuse(file, f"has a member {name} of {info.file_size:,} bytes")
+            with archive.open(info) as member:
+                data = member.read(info.file_size + 1)
+            if len(data) != info.file_size:
+                _refuse(file, f"has a member {name} of another size than it says")
+            return data
+    except (OSError, zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
+        raise RecordingInvalid(f"{file} is no archive of recordings, or a damaged one: {error}"[:500],
+                               hint=_HINT) from error  # fmt: skip
+    except Exception as error:  # lzma.LZMAError, which only exists where Python was built with it
+        raise RecordingInvalid(f"{file} is damaged: {error}"[:500], hint=_HINT) from error
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    """A member without the time it was written: the same recordings make the same file."""
+    info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+    info.compress_type = zipfile.ZIP_LZMA
+    return info
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _refuse(file: Path, why: str) -> NoReturn:
+    raise RecordingInvalid(f"{file} {why}", hint=_HINT)
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number")

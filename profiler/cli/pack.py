@@ -1,0 +1,47 @@
+"""``weaklink pack DIR --out FILE``: many recordings in one small file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(verbs: Any) -> None:
+    """Declare the verb."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        "pack",
+        help="put recordings into one small file",
+        description="Puts all recordings of DIR into FILE, which every other verb reads in the place of DIR. Ledgers,"
+        " phases, calls and consoles stay whole.",
+    )
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a directory with recordings, or another such file")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="as in tour.recordings")
+    parser.add_argument(
+        "--events", metavar="PHASE",
+        help="keep events of this phase only, and of one seed per guest: they are most of what recordings take",
+    )  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it."""
+    from probes import archive
+    from profiler.cli.recordings import load
+    from profiler.errors import UsageError
+
+    root, out = arguments.directory, arguments.out
+    if out.suffix != archive.SUFFIX or not out.parent.is_dir() or out.is_dir():
+        raise UsageError(
+            f"{out} cannot be written", hint=f"name a file in a directory that exists: NAME{archive.SUFFIX}"
+        )
+    recordings = load(root)
+    number = None
+    if arguments.events is not None:
+        numbers = {phase["name"]: phase["number"] for one in recordings for phase in one.manifest["app"]["phases"]}
+        if arguments.events not in numbers:
+            raise UsageError(f"no phase {arguments.events[:60]!r}", hint=f"phases: {', '.join(numbers)}"[:500])
+        number = numbers[arguments.events]
+    archive.write(out, recordings, root, events=number)
+    print(f"{out}: {len(recordings)} recordings, {out.stat().st_size:,} bytes")
+    return 0
