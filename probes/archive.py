@@ -22,9 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from probes import recording
 from probes.manifest import check_manifest
 from probes.recording import CONSOLE, CONSOLE_BYTES, TABLES, Recording, check_columns, check_values
-from profiler.errors import DiskFull, RecordingInvalid
+from profiler.errors import DiskFull, RecordingInvalid, UsageError
 
 SUFFIX: Final = ".recordings"
 _LIST: Final = "recordings.json"
@@ -133,6 +134,20 @@ def read(file: Path) -> list[Recording]:
         console = entry["console"].encode("latin-1", "replace")[:CONSOLE_BYTES]
         found.append(Packed(file / entry["place"], manifest, tables, number, console))
     return found
+
+
+def unpack(file: Path, root: Path) -> list[Path]:
+    """Write the recordings of an archive below ``root``, each whole or not at all; their directories.
+
+    Raises ``RecordingInvalid``, ``DiskFull``, and ``UsageError`` if one of the directories is there already.
+    """
+    found = read(file)
+    places = [root / one.directory.relative_to(file) for one in found]
+    if there := [place for place in places if place.exists()]:
+        raise UsageError(f"{there[0]} is there already", hint="unpack into an empty directory")
+    for one, place in zip(found, places, strict=True):
+        recording.write(place, one.manifest, {name: one.table(name) for name in TABLES}, _console(one))
+    return places
 
 
 def _console(one: Recording) -> bytes:

@@ -1,4 +1,4 @@
-"""``weaklink pack DIR --out FILE``: many recordings in one small file."""
+"""``weaklink pack DIR --out FILE``: many recordings in one small file; ``weaklink unpack`` takes them out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def add(verbs: Any) -> None:
-    """Declare the verb."""
+    """Declare both verbs."""
     parser: argparse.ArgumentParser = verbs.add_parser(
         "pack",
         help="put recordings into one small file",
@@ -22,6 +22,19 @@ def add(verbs: Any) -> None:
         help="keep events of this phase only, and of one seed per guest: they are most of what recordings take",
     )  # fmt: skip
     parser.set_defaults(run=run)
+    parser = verbs.add_parser("unpack", help="take recordings out of such a file")
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where they go")
+    parser.set_defaults(run=unpack)
+
+
+def unpack(arguments: argparse.Namespace) -> int:
+    """Write the recordings of an archive as directories."""
+    from probes import archive
+
+    places = archive.unpack(arguments.file, arguments.out)
+    print(f"{arguments.out}: {len(places)} recordings")
+    return 0
 
 
 def run(arguments: argparse.Namespace) -> int:

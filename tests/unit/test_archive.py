@@ -56,6 +56,15 @@ def test_what_was_packed_comes_back(places: Path, tmp_path: Path) -> None:
     assert terminal.render(compare(before, "linux")) == terminal.render(compare(after, "linux"))
 
 
+def test_unpacked_they_are_whole(places: Path, packed: Path, tmp_path: Path) -> None:
+    assert main(["unpack", str(packed), "--out", str(tmp_path / "back")]) == 0
+    for one, other in zip(load(places), load(tmp_path / "back"), strict=True):
+        assert other.directory.relative_to(tmp_path / "back") == one.directory.relative_to(places)
+        assert sorted(plain(one.ledger)) == sorted(plain(other.ledger))
+        assert (other.directory / "console.log").read_bytes() == b"weaklink: done\n"
+    assert main(["unpack", str(packed), "--out", str(tmp_path / "back")]) == 2
+
+
 def test_packing_again_gives_the_same_file(places: Path, tmp_path: Path) -> None:
     archive.write(tmp_path / "a.recordings", load(places), places)
     archive.write(tmp_path / "b.recordings", archive.read(tmp_path / "a.recordings"), tmp_path / "a.recordings")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import pytest
 
+from probes import archive
 from probes.events import LAYERS
 from profiler.cli import demo
 from profiler.cli.main import main, parser
@@ -98,7 +98,7 @@ def test_the_demo_is_what_the_readme_shows() -> None:
 
 
 def test_the_readmes_commands_work_on_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copytree(ROOT / "tests/golden/recordings", tmp_path / "tour")
+    archive.unpack(ROOT / "tests/golden/linux.recordings", tmp_path / "tour")
     shown = [shlex.split(command)[1:] for command in commands("README.md") if "out/demo" in command]
     verbs = [words[0] for words in shown]
     assert verbs == ["run", "verify", "explain", "report"]
@@ -113,7 +113,7 @@ def test_the_readmes_commands_work_on_recordings(tmp_path: Path, capsys: pytest.
 
 
 def test_the_example_of_reading_a_recording_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(ROOT / "tests/golden/recordings", tmp_path / "out/demo/tour")
+    archive.unpack(ROOT / "tests/golden/linux.recordings", tmp_path / "out/demo/tour")
     monkeypatch.chdir(tmp_path)
     (example,) = re.findall(r"```python\n(.*?)```", text_of("docs/recording.md"), re.DOTALL)
     exec(example, {})
