@@ -1,6 +1,7 @@
 """What a kernel's functions belong to, as data: symbol -> layer, and the vocabulary of operations.
 
-A kind of kernel is a folder here with ``layers.toml`` (rules) and ``sources.tsv.gz`` (symbol -> source file).
+A kind of kernel is a folder here with ``layers.toml`` (rules), for Linux also ``sources.tsv.gz`` (symbol -> source
+file).  Nothing extracted from OSv or FreeBSD is kept here: their rules are on the names of functions alone.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib.resources import files
 
+from probes.maps.byname import NameMap
 from probes.maps.index import invert, unpack
-from probes.maps.layers import Map
-from probes.maps.rules import parse
+from probes.maps.layers import Map, SourceMap
+from probes.maps.rules import included, parse
 from probes.maps.vocabulary import Operations, operations
 from profiler.errors import WeaklinkError
 
@@ -31,10 +33,21 @@ def load(kind: str) -> Map:
     if kind not in kinds():
         raise WeaklinkError(f"no map for kernels of kind {kind!r}", hint=f"there are maps for: {', '.join(kinds())}")
     folder = files(__package__) / kind
-    rules, index = (folder / "layers.toml").read_bytes(), (folder / "sources.tsv.gz").read_bytes()
+    rules, vocabulary = (folder / "layers.toml").read_bytes(), (files(__package__) / "operations.toml").read_bytes()
+    shared = [_shared(name) for name in included(rules.decode())]
+    known = parse(*(text.decode() for text in (rules, *shared)))
+    if not (folder / "sources.tsv.gz").is_file():
+        return NameMap(known, (rules, *shared, vocabulary))
+    index = (folder / "sources.tsv.gz").read_bytes()
     try:
         sources = invert(unpack(index)[0])
     except ValueError as error:
         raise WeaklinkError(f"{kind}: {error}") from error
-    vocabulary = (files(__package__) / "operations.toml").read_bytes()
-    return Map(parse(rules.decode()), sources, (rules, index, vocabulary))
+    return SourceMap(known, sources, (rules, *shared, index, vocabulary))
+
+
+def _shared(name: str) -> bytes:
+    try:
+        return (files(__package__) / name).read_bytes()
+    except OSError as error:
+        raise WeaklinkError(f"the rules include {name!r}, which is not there") from error

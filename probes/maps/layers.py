@@ -21,16 +21,16 @@ PSEUDO: Final = {"[vdso]": "time", "[idle]": "idle", "[device-wait]": "device-wa
 
 
 class Map:
-    """The layers of one kind of kernel.  Made by ``probes.maps.load``.
+    """The layers of one kind of kernel.  Made by ``probes.maps.load``; a subclass says how a name is decided.
 
-    ``sha256`` is the digest of everything that decides: rules, index, layers, operations.
+    ``sha256`` is the digest of everything that decides: rules, index, layers, operations.  ``sources`` is empty for
+    kinds that have no index of sources.
     """
 
     def __init__(self, rules: Rules, sources: Sources, digested: Iterable[bytes]) -> None:
-        """Join rules and sources.  Raises WeaklinkError where a pattern is too wide or two patterns disagree."""
+        """Keep what decides, and digest it."""
         self.rules = rules
         self.sources = sources
-        self._patterns = expand(rules, sources)
         self._known: dict[str, str] = {}
         digest = hashlib.sha256()
         for part in (" ".join(LAYERS).encode(), repr(sorted(PSEUDO.items())).encode(), *digested):
@@ -41,21 +41,10 @@ class Map:
         """Return (layer, the rule that decided, the source file or files) of a kernel function or pseudo-function."""
         if name in PSEUDO:
             return PSEUDO[name], "pseudo-function", ""
-        base = fold(name)
-        candidates = self.sources.get(base, ())
-        where = ", ".join(candidates)
-        for symbol in (name, base):
-            if symbol in self.rules.symbols:
-                return self.rules.symbols[symbol], f"symbol {symbol}", where
-        if base in self._patterns:
-            return *self._patterns[base], where
-        decided = [self.rules.of_source(path) for path in candidates]
-        layers = {found[0] if found else UNATTRIBUTED for found in decided}
-        if len(layers) == 1 and decided[0]:
-            return *decided[0], where
-        if not candidates or candidates == (NO_SOURCE,):
-            return UNATTRIBUTED, "no source", where
-        return UNATTRIBUTED, f"sources disagree: {' '.join(sorted(layers))}" if len(layers) > 1 else "no rule", where
+        return self._decide(name)
+
+    def _decide(self, name: str) -> tuple[str, str, str]:
+        raise NotImplementedError
 
     def layer(self, name: str) -> str:
         """Return the layer of one kernel function or pseudo-function."""
@@ -71,6 +60,36 @@ class Map:
 
         width = max(map(len, LAYERS))
         return np.fromiter((self.layer(name) for name in names), dtype=f"<U{width}", count=len(names))
+
+    def layers_by_address(self, names: Sequence[str]) -> npt.NDArray[np.str_]:
+        """Return the layer of each name of a whole symbol table in order of address."""
+        return self.layers(names)
+
+
+class SourceMap(Map):
+    """A map by rules on source files, with an index that says in which file each function is."""
+
+    def __init__(self, rules: Rules, sources: Sources, digested: Iterable[bytes]) -> None:
+        """Join rules and sources.  Raises WeaklinkError where a pattern is too wide or two patterns disagree."""
+        super().__init__(rules, sources, digested)
+        self._patterns = expand(rules, sources)
+
+    def _decide(self, name: str) -> tuple[str, str, str]:
+        base = fold(name)
+        candidates = self.sources.get(base, ())
+        where = ", ".join(candidates)
+        for symbol in (name, base):
+            if symbol in self.rules.symbols:
+                return self.rules.symbols[symbol], f"symbol {symbol}", where
+        if base in self._patterns:
+            return *self._patterns[base], where
+        decided = [self.rules.of_source(path) for path in candidates]
+        layers = {found[0] if found else UNATTRIBUTED for found in decided}
+        if len(layers) == 1 and decided[0]:
+            return *decided[0], where
+        if not candidates or candidates == (NO_SOURCE,):
+            return UNATTRIBUTED, "no source", where
+        return UNATTRIBUTED, f"sources disagree: {' '.join(sorted(layers))}" if len(layers) > 1 else "no rule", where
 
     def layers_by_address(self, names: Sequence[str]) -> npt.NDArray[np.str_]:
         """Return the layer of each name of a whole symbol table in order of address.

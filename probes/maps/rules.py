@@ -1,7 +1,8 @@
 """Rules as data: which layer a symbol, a source file or a source directory belongs to.
 
 A rule file is TOML with one table per layer, holding the lists ``symbols``, ``patterns`` (shell patterns of symbols),
-``files`` and ``directories``.  The most specific kind wins, in that order; of directories the longest.
+``files`` and ``directories``.  The most specific kind wins, in that order; of directories the longest.  A line
+``include = ["FILE", ...]`` before the tables adds the rules of other files in the folder of maps.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import fnmatch
 import re
 import tomllib
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from probes.events import LAYERS
 from probes.maps.index import Sources
@@ -43,18 +44,30 @@ class Rules:
         return None
 
 
-def parse(text: str) -> Rules:
-    """Read a rule file.
+def included(text: str) -> list[str]:
+    """Return the names of the files that a rule file includes.  Raises WeaklinkError where it is not a list of text."""
+    names = _toml(text).get("include", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise WeaklinkError("what the rules include is not a list of text")
+    return cast(list[str], names)
+
+
+def _toml(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise WeaklinkError(f"the rules of layers are not TOML: {error}") from error
+
+
+def parse(*texts: str) -> Rules:
+    """Read one rule file, or several as if they were one.
 
     Raises WeaklinkError for an unknown layer or kind of rule, for anything but lists of text, and where something is
     said twice.
     """
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise WeaklinkError(f"the rules of layers are not TOML: {error}") from error
     kinds: dict[str, dict[str, str]] = {kind: {} for kind in _KINDS}
-    for layer, table in data.items():
+    tables = [item for text in texts for item in _toml(text).items() if item[0] != "include"]
+    for layer, table in tables:
         if layer not in LAYERS or layer == "unattributed":
             raise WeaklinkError(f"the rules name a layer that does not exist: {layer!r}")
         if not isinstance(table, dict):

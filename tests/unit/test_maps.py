@@ -18,7 +18,7 @@ from probes import maps
 from probes.events import LAYERS
 from probes.maps import coverage, rules, vocabulary
 from probes.maps.index import fold, invert, pack, unpack
-from probes.maps.layers import Map
+from probes.maps.layers import Map, SourceMap
 from probes.maps.sources import relative
 from profiler.errors import WeaklinkError
 
@@ -32,7 +32,7 @@ def linux() -> Map:
 
 def small(text: str, **files: str) -> Map:
     """A map of the rules and of the files given: ``a_b="f g"`` is the file a/b."""
-    return Map(rules.parse(text), invert({path.replace("__", "/"): names.split() for path, names in files.items()}), ())
+    return SourceMap(rules.parse(text), invert({path.replace("__", "/"): names.split() for path, names in files.items()}), ())
 
 
 # What a kernel developer would say of well-known functions, in Linux 6.1 and 6.12.
@@ -190,7 +190,7 @@ def test_a_rule_that_matches_nothing_is_found() -> None:
 
 def test_the_digest_changes_with_whatever_decides(linux: Map) -> None:
     def digest(rules_: bytes, index: bytes) -> str:
-        return Map(rules.parse(""), {}, (rules_, index)).sha256
+        return SourceMap(rules.parse(""), {}, (rules_, index)).sha256
 
     assert len({digest(b"a", b"b"), digest(b"ab", b""), digest(b"a", b"c"), linux.sha256}) == 4
     assert digest(b"a", b"b") == digest(b"a", b"b")
