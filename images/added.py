@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from images import guests, kinds, store
 from images.intake import plain
-from images.model import GuestSpec
+from images.model import Given, GuestSpec
 from profiler.errors import ArtifactCorrupt, UsageError
 
 BY_THE_USER: Final = "added by the user"
@@ -51,7 +51,7 @@ class Added:
 
 
 def add(
-    name: str, kind: str, kernel: Path, *, symbols: Path | None = None, provenance: str = "", replacing: bool = False,
+    name: str, kind: str, given: Given, *, provenance: str = "", replacing: bool = False,
     cache: Path | None = None, progress: Callable[[str], None],
 ) -> Added:  # fmt: skip
     """Copy a kernel into the cache and register it as guest ``name``; adding the very same again changes nothing.
@@ -74,7 +74,7 @@ def add(
         before = _note(home, name).exists()
         old = _read(name, home) if before else None
         with store.disk_full_named(kernels), tempfile.TemporaryDirectory(prefix=_STAGE, dir=kernels) as stage:
-            notes = guests.load_builder(kind).adopt(kernel, symbols, Path(stage), progress)
+            notes = guests.load_builder(kind).adopt(given, Path(stage), progress)
             files = {path.name: store.sha256_file(path) for path in sorted(Path(stage).iterdir())}
             new = Added(
                 name=name,
@@ -84,7 +84,7 @@ def add(
                 version=str(notes["version"]),
                 provenance=provenance or BY_THE_USER,
                 symbols=str(notes["symbols"]),
-                file=plain(kernel),
+                file=plain(given.kernel),
                 time=datetime.now(UTC).isoformat(timespec="seconds"),
             )
             same = old is not None and (old.home, old.provenance) == (new.home, new.provenance)

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
+from pathlib import Path
 from typing import Final
 
 from profiler.errors import ArtifactCorrupt
@@ -16,6 +17,7 @@ from profiler.errors import ArtifactCorrupt
 MAGIC: Final = b"\x7fELF"
 X86_64: Final = 62
 EXECUTABLE: Final = 2
+SHARED: Final = 3
 MACHINES: Final = {
     2: "SPARC", 3: "32-bit x86", 8: "MIPS", 20: "PowerPC", 21: "64-bit PowerPC", 22: "S/390", 40: "32-bit ARM",
     43: "64-bit SPARC", X86_64: "x86-64", 183: "64-bit ARM", 243: "RISC-V", 258: "LoongArch",
@@ -69,6 +71,15 @@ def head(data: bytes | mmap) -> tuple[int, int, int, int]:
         raise _damaged("its header is cut short or holds nonsense")
     kind, machine = struct.unpack_from("<HH" if data[5] == 1 else ">HH", data, 16)
     return 32 * data[4], data[5], kind, machine
+
+
+def movable(path: Path) -> bool:
+    """Tell whether a program can lie anywhere (it is a shared object by type); ``ArtifactCorrupt`` if it is no ELF."""
+    with path.open("rb") as file:
+        beginning = file.read(64)
+    if not beginning.startswith(MAGIC):
+        raise _damaged("it is none")
+    return head(beginning)[2] == SHARED
 
 
 class Elf:
@@ -150,6 +161,10 @@ class Elf:
                 begin = address - segment.virtual
                 return self._data[segment.offset + begin : segment.offset + min(begin + most, segment.size)]
         return b""
+
+    def loaded(self, segment: Segment, skip: int) -> bytes:
+        """Give a segment's bytes, but for those among the first ``skip`` of the file."""
+        return self._data[max(segment.offset, skip) : segment.offset + segment.size]
 
     def symbols(self) -> list[Symbol]:
         """Give the code and data of ``.symtab``, in its order; nothing if there is none."""

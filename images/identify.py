@@ -53,6 +53,8 @@ def what(beginning: bytes) -> str:
         return "a Linux kernel for 64-bit ARM"
     if beginning.startswith(b"MZ"):
         return "an EFI or Windows program"
+    if beginning[510:512] == b"\x55\xaa":
+        return "a disk image (with a master boot record)"
     if not any(beginning):
         return "nothing but zeros"
     if b"\0" not in beginning[:4096]:

@@ -76,6 +76,20 @@ class KernelImage:
 
 
 @dataclass(frozen=True)
+class Given:
+    """The files that a user gave as a kernel: not believed yet.  ``base``: the directory or archive of its system."""
+
+    kernel: Path
+    symbols: Path | None = None
+    base: Path | None = None
+
+    def without_base(self, system: str) -> None:
+        """Raise ``UsageError`` if there is a base: an app on ``system`` needs none."""
+        if self.base is not None:
+            raise UsageError(f"a guest with {system} has no use for --base", hint="leave --base out")
+
+
+@dataclass(frozen=True)
 class Program:
     """What is run in a guest: one ELF, and the files that it wants there.
 

@@ -7,7 +7,7 @@ adds (``images.added``) included.  A builder module has four functions::
     prepare(guest, spec, program, arguments, *, cache, work, progress) -> Bootable
     ready(guest, *, cache) -> KernelImage | None        what is in the cache already, without fetching anything
     place(guest, *, cache) -> Path | None               the directory that its kernel is or should be in
-    adopt(kernel, symbols, directory, progress)         take a kernel of the user's, or say what the file is instead
+    adopt(given, directory, progress)                   take a kernel of the user's, or say what the file is instead
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
-from images.model import Bootable, GuestSpec, KernelImage, Program
+from images.model import Bootable, Given, GuestSpec, KernelImage, Program
 from profiler.errors import UsageError
 
 _FILE: Final = "guest.toml"
@@ -97,9 +97,7 @@ class Builder(Protocol):
     def place(self, guest: Guest, *, cache: Path) -> Path | None:
         """Give the directory that the guest's kernel is in, or should be; None before it was ever fetched."""
 
-    def adopt(
-        self, kernel: Path, symbols: Path | None, directory: Path, progress: Callable[[str], None]
-    ) -> Mapping[str, Any]:
+    def adopt(self, given: Given, directory: Path, progress: Callable[[str], None]) -> Mapping[str, Any]:
         """Put the files of a user's kernel into ``directory``; ``version`` and more to write down beside them.
 
         Raises ``UsageError`` for a file that is something else, saying what, and ``ArtifactCorrupt``.

@@ -25,11 +25,18 @@ def add(verbs: Any) -> None:
     )  # fmt: skip
     adding.add_argument("name", metavar="NAME", help="a lower-case word that no other guest has")
     adding.add_argument("--kind", required=True, choices=kinds(), help="what kind of kernel it is")
-    adding.add_argument("--kernel", required=True, type=Path, metavar="FILE", help="a vmlinux or a bzImage (vmlinuz)")
+    adding.add_argument(
+        "--kernel", required=True, type=Path, metavar="FILE",
+        help="linux: a vmlinux or a bzImage (vmlinuz); osv: a loader.elf; freebsd: a kernel",
+    )  # fmt: skip
     adding.add_argument(
         "--symbols", type=Path, metavar="FILE",
-        help="the System.map, or the vmlinux, of the same build (default: what the kernel itself holds)",
+        help="the file of the same build that has the symbols: a System.map, vmlinux, loader.elf or kernel.debug"
+        " (default: what the kernel itself holds)",
     )  # fmt: skip
+    adding.add_argument(
+        "--base", type=Path, metavar="DIR|TARBALL", help="freebsd: the base system that apps are built against"
+    )
     adding.add_argument("--provenance", default="", metavar="TEXT", help='where it is from, as in "built from source"')
     adding.add_argument("--replace", action="store_true", help="put it in the place of an added guest of that name")
     adding.set_defaults(run=take)
@@ -65,10 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
 def take(arguments: argparse.Namespace) -> int:
     """Do ``add``."""
     from images import added
+    from images.model import Given
 
     guest = added.add(
-        arguments.name, arguments.kind, arguments.kernel, symbols=arguments.symbols, provenance=arguments.provenance,
-        replacing=arguments.replace, progress=_progress,
+        arguments.name, arguments.kind, Given(arguments.kernel, arguments.symbols, arguments.base),
+        provenance=arguments.provenance, replacing=arguments.replace, progress=_progress,
     )  # fmt: skip
     print(f"{guest.name}: {guest.kind} {guest.version}, {guest.provenance}, symbols: {guest.symbols}")
     return 0

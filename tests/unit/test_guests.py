@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import images
-from images import GuestSpec, decompress, guests
+from images import GuestSpec, decompress, guests, kernels
 from images.guests.linux import builder
 from profiler.errors import ArtifactCorrupt, ArtifactUnavailable, DiskFull, ToolMissing, UsageError
 
@@ -266,7 +266,7 @@ def test_the_kernel_stays_when_the_archive_moves_on(archive: Archive) -> None:
 def test_a_damaged_cache_is_made_again(archive: Archive) -> None:
     kernel = archive.prepare().kernel
     kernel.elf.write_bytes(ELF + b"!")
-    builder._intact.cache_clear()  # as a new process would find it
+    kernels.intact.cache_clear()  # as a new process would find it
     assert archive.prepare().kernel.elf.read_bytes() == ELF
     assert archive.downloads == 2
     assert any("damaged" in line for line in archive.said)

@@ -17,17 +17,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from images import debian, initramfs, store
+from images import debian, initramfs, kernels, store
 from images.decompress import elf_of_bzimage
 from images.guests import Guest
 from images.guests.linux import own
-from images.model import Bootable, GuestSpec, KernelImage, Loaded, Program
+from images.model import Bootable, Given, GuestSpec, KernelImage, Loaded, Program
 from profiler.errors import ArtifactCorrupt, UsageError
 
+_FILES: Final = ("vmlinux", "System.map")
 _WANTED: Final = {"vmlinuz": (r"boot/vmlinuz-[^/]+", 128 << 20), "config": (r"boot/config-[^/]+", 4 << 20)}
 _LONGEST_COMMAND_LINE: Final = 2000  # COMMAND_LINE_SIZE of x86 is 2048
 _MOST_ARGUMENTS: Final = 24  # the kernel panics beyond CONFIG_INIT_ENV_ARG_LIMIT = 32
@@ -52,23 +52,24 @@ def prepare(
 
 def ready(guest: Guest, *, cache: Path) -> KernelImage | None:
     """Give the guest's kernel if it is in the cache; its digests are not checked here."""
+    if guest.added:
+        return kernels.image(guest, cache, *_FILES)
     home = place(guest, cache=cache)
-    return _image(home, guest) if home else None
+    return _image(home) if home else None
 
 
 def place(guest: Guest, *, cache: Path) -> Path | None:
     """Give the directory that the guest's kernel is in, or should be; None before it was ever fetched."""
     if guest.added:
-        return cache / "kernels" / guest.source["home"]
+        return kernels.place(guest, cache)
     package = _pinned(guest, cache)
     return cache / "kernels" / package.sha256 if package else None
 
 
-def adopt(
-    kernel: Path, symbols: Path | None, directory: Path, progress: Callable[[str], None]
-) -> Mapping[str, Any]:  # fmt: skip
+def adopt(given: Given, directory: Path, progress: Callable[[str], None]) -> Mapping[str, Any]:
     """See ``images.guests.Builder``."""
-    return own.adopt(kernel, symbols, directory, progress, symbols_of)
+    given.without_base("Linux")
+    return own.adopt(given.kernel, given.symbols, directory, progress, symbols_of)
 
 
 def command_line(guest: Guest, spec: GuestSpec, init_args: Sequence[str]) -> str:
@@ -86,28 +87,25 @@ def command_line(guest: Guest, spec: GuestSpec, init_args: Sequence[str]) -> str
 
 
 def _kernel(guest: Guest, cache: Path, progress: Callable[[str], None]) -> KernelImage:
-    home = place(guest, cache=cache)
-    if home and (image := _checked(home, guest)):
-        return image
     if guest.added:
-        raise ArtifactCorrupt(
-            f"the kernel that was added as {guest.name} is {'damaged' if home and home.exists() else 'gone'}",
-            hint=f"add it once more: weaklink guests add {guest.name} --kind {guest.kind} --kernel FILE --replace",
-        )
-    kernels = cache / "kernels"
+        return kernels.checked(guest, cache, *_FILES)
+    home = place(guest, cache=cache)
+    if home and (image := _checked(home)):
+        return image
+    parent = cache / "kernels"
     with store.locked(
-        kernels / ".lock", lambda: progress(f"{guest.name}: another weaklink is preparing a kernel, waiting for it")
+        parent / ".lock", lambda: progress(f"{guest.name}: another weaklink is preparing a kernel, waiting for it")
     ):
         package = _pinned(guest, cache) or debian.resolve(guest.source["package"], guest.source["kernel_package"])
-        home = kernels / package.sha256
-        if image := _checked(home, guest):  # made meanwhile by somebody else, or under another guest's name
+        home = parent / package.sha256
+        if image := _checked(home):  # made meanwhile by somebody else, or under another guest's name
             store.write_json(_pin(guest, cache), asdict(package))
             return image
         if home.exists():
             progress(f"{guest.name}: the cached kernel is damaged, making it again")
         _make(package, home, progress)
         store.write_json(_pin(guest, cache), asdict(package))
-    image = _checked(home, guest)
+    image = _checked(home)
     if image is None:
         raise ArtifactCorrupt(f"{home} does not read back as written", hint="check the disk that holds the cache")
     return image
@@ -176,33 +174,21 @@ def _pinned(guest: Guest, cache: Path) -> debian.Package | None:
     return None
 
 
-def _checked(home: Path, guest: Guest) -> KernelImage | None:
-    image = _image(home, guest)
-    return image if image and _intact(home, (home / store.SEAL).stat().st_mtime_ns) else None
+def _checked(home: Path) -> KernelImage | None:
+    image = _image(home)
+    return image if image and kernels.intact(home, (home / store.SEAL).stat().st_mtime_ns) else None
 
 
-@lru_cache(maxsize=16)
-def _intact(home: Path, _sealed_ns: int) -> bool:
-    """Check the digests (0.1 s) once per process, not once per run of a campaign."""
-    return store.intact(home)
-
-
-def _image(home: Path, guest: Guest) -> KernelImage | None:
+def _image(home: Path) -> KernelImage | None:
     seal = store.read_json(home / store.SEAL) or {}
     try:
-        if guest.added:  # what is in its place must be what was added, not only whole
-            provenance = guest.source["provenance"]
-            if seal["files"] != {"vmlinux": guest.source["vmlinux"], "System.map": guest.source["System.map"]}:
-                return None
-        else:
-            package = seal["notes"]["package"]
-            provenance = f"release {package['name']} {package['version']}"
+        package = seal["notes"]["package"]
         return KernelImage(
-            elf=home / "vmlinux",
-            symbols=home / "System.map",
-            sha256=str(seal["files"]["vmlinux"]),
+            elf=home / _FILES[0],
+            symbols=home / _FILES[1],
+            sha256=str(seal["files"][_FILES[0]]),
             version=str(seal["notes"]["version"]),
-            provenance=provenance,
+            provenance=f"release {package['name']} {package['version']}",
         )
     except (KeyError, TypeError):
         return None

@@ -1,0 +1,1 @@
+"""OSv: one kernel file for every app, which comes on a disk of its own."""

@@ -1,0 +1,113 @@
+"""Makes an OSv kernel bootable, with the app and all that it wants on a disk.
+
+In the cache, ``kernels/ID/`` has ``kernel.elf`` and, where symbols were given, ``symbols.elf`` (see ``own``).
+
+What the runtimes are to OSv: a static program is started in place; a dynamic one is linked by the kernel with its own
+libc, or, started through Linux's own loader, with the libraries on the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from images import elf, kernels
+from images.guests import Guest, Runtime
+from images.guests.osv import own, rofs
+from images.model import Bootable, Given, GuestSpec, KernelImage, Loaded, Program
+from profiler.errors import UsageError
+
+APP: Final = "/app"
+
+PROGRAM_BASE: Final = 0x100000000000
+"""Where OSv puts the first file that can lie anywhere: the app, or the loader that is started with it."""
+
+IN_KERNEL: Final = frozenset({
+    "ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libresolv.so.2",
+    "libstdc++.so.6", "libaio.so.1", "libxenstore.so.3.0", "libcrypt.so.1", "libutil.so",
+})  # fmt: skip
+"""The libraries that the kernel is itself: it takes none of these names from the disk."""
+
+_ROOT: Final[Mapping[str, rofs.Content]] = {
+    "/dev": None, "/proc": None, "/sys": None, "/tmp": None,
+    "/etc/fstab": b"".join(
+        b"none %s %s defaults 0 0\n" % mount
+        for mount in ((b"/dev", b"devfs"), (b"/proc", b"procfs"), (b"/sys", b"sysfs"), (b"/tmp", b"ramfs"))
+    ),
+    "/etc/hosts": b"127.0.0.1 localhost\n",
+    "/etc/passwd": b"root:x:0:0:root:/:/bin/sh\n",
+    "/etc/group": b"root:x:0:\n",
+}  # fmt: skip
+
+_LONGEST_COMMAND_LINE: Final = 2000
+
+
+def prepare(
+    guest: Guest, spec: GuestSpec, program: Program, arguments: Sequence[str], *,
+    cache: Path, work: Path, progress: Callable[[str], None],
+) -> Bootable:  # fmt: skip
+    """See ``images.catalog.prepare``."""
+    kernel = kernels.checked(guest, cache, *own.FILES)
+    runtime = guest.runtime(spec.runtime)
+    libraries = _libraries(runtime, program)
+    through_loader = bool(program.interpreter) and not runtime.libc_in_kernel
+    disk = work / "disk.img"
+    rofs.write(disk, {**_ROOT, **libraries, **program.files, APP: program.elf})
+    environment = [f"--env=LD_LIBRARY_PATH={':'.join(_folders(libraries))}"] if libraries else []
+    command = [*([program.interpreter] if through_loader else []), APP, *arguments]
+    first = program.libraries[program.interpreter] if through_loader else program.elf
+    base = PROGRAM_BASE if elf.movable(first) else 0
+    return Bootable(
+        spec, guest.kind, kernel, guest.machine, None, command_line(guest, spec, environment, command), guest.panics,
+        guest.memory_mib, program=program,
+        user=(Loaded(first, base, frozenset() if through_loader else program.own),),
+        disk=disk, libc_in_kernel=runtime.libc_in_kernel,
+        locate=command_line(guest, spec, [*environment, "--env=LD_DEBUG=files"], command) if through_loader else None,
+    )  # fmt: skip
+
+
+def ready(guest: Guest, *, cache: Path) -> KernelImage | None:
+    """Give the guest's kernel if it was added; its digests are not checked here."""
+    return kernels.image(guest, cache, *own.FILES) if guest.added else None
+
+
+def place(guest: Guest, *, cache: Path) -> Path | None:
+    """Give the directory that the guest's kernel is in, or should be; None if none was added."""
+    return kernels.place(guest, cache) if guest.added else None
+
+
+def adopt(given: Given, directory: Path, progress: Callable[[str], None]) -> Mapping[str, Any]:
+    """See ``images.guests.Builder``."""
+    return own.adopt(given, directory, progress)
+
+
+def command_line(guest: Guest, spec: GuestSpec, environment: Sequence[str], command: Sequence[str]) -> str:
+    """Give OSv's command line: the guest's words, the spec's options, the environment, the program and arguments."""
+    options = [f"--{option}" for option in spec.options]
+    line = " ".join((guest.append, *options, *environment, *map(quoted, command)))
+    if len(line) > _LONGEST_COMMAND_LINE:
+        raise UsageError(f"the command line of {spec} has {len(line)} characters", hint="give fewer or shorter words")
+    return line
+
+
+def quoted(word: str) -> str:
+    """Give one word as OSv reads it; ``UsageError`` for what it cannot be told."""
+    if not word.isascii() or not word.isprintable() or "$" in word:  # $NAME is replaced after quotes are taken off
+        raise UsageError(
+            f"argument {word[:60]!r} cannot be given to an app on OSv", hint="use ASCII that can be printed, without $"
+        )
+    if word and not set(word) & set(" \"'\\;&!"):
+        return word
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _libraries(runtime: Runtime, program: Program) -> Mapping[str, Path]:
+    """Give the libraries that have to be on the disk."""
+    if not runtime.libc_in_kernel:
+        return program.libraries
+    return {path: file for path, file in program.libraries.items() if PurePosixPath(path).name not in IN_KERNEL}
+
+
+def _folders(libraries: Mapping[str, Path]) -> list[str]:
+    return sorted({str(PurePosixPath(path).parent) for path in libraries})
