@@ -6,6 +6,7 @@ the answer: it once charged 18 million instructions of an app to the last symbol
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import zipfile
@@ -138,33 +139,31 @@ class SymbolTable:
         return cls.from_nm(path.read_text(encoding="utf-8", errors="replace"), source=path)
 
     @classmethod
-    def from_elf(cls, path: Path) -> SymbolTable:
+    def from_elf(cls, path: Path, image: bytes | None = None, *, may_be_stripped: bool = False) -> SymbolTable:
         """Read the functions of a 64-bit little-endian ELF file (.symtab, else .dynsym), at link addresses.
 
-        Symbols without a size, as assembly has, reach to the next symbol or to the end of their section.  Jump stubs go
-        under the name of their section, as in ``[.plt]``.
+        Symbols without a size, as assembly has, reach to the next symbol or to the end of their section; those outside
+        their section, as physical addresses are, are left out.  Jump stubs go under the name of their section, as in
+        ``[.plt]``.  ``image`` is the file's content, where it is not what ``path`` holds.  Raises ``ArtifactCorrupt``,
+        for a file without functions too unless it ``may_be_stripped``.
         """
         from elftools.common.exceptions import ELFError
         from elftools.elf.elffile import ELFFile
 
         try:
-            with path.open("rb") as file:
+            with path.open("rb") if image is None else io.BytesIO(image) as file:
                 elf = ELFFile(file)
                 if elf.elfclass != 64 or not elf.little_endian:
                     raise _corrupt(path, "it is not a 64-bit little-endian ELF file")
-                table = elf.get_section_by_name(".symtab") or elf.get_section_by_name(".dynsym")
-                if table is None:
-                    raise _corrupt(path, "it has no symbols")
-                symbols = np.frombuffer(table.data(), dtype=_SYMBOL_TYPE)
-                strings = elf.get_section(table["sh_link"]).data()
+                symbols, strings = _elf_symbols(elf)
                 sections = [
                     (number, section["sh_addr"], section["sh_size"], section.name)
                     for number, section in enumerate(elf.iter_sections())
                     if section["sh_flags"] & _SHF_EXECINSTR
                 ]
-                code = {number: start + size for number, start, size, _ in sections}
         except (*_DAMAGE, ELFError) as error:
             raise _corrupt(path, str(error)) from error
+        code = {number: (start, start + size) for number, start, size, _ in sections}
         kind = symbols["info"] & 15
         wanted = np.isin(symbols["section"], list(code)) & np.isin(kind, (_NOTYPE, _FUNC, _GNU_IFUNC))
         # The linker's jump stubs have no symbols; a static program has them too, for functions with several versions.
@@ -173,9 +172,12 @@ class SymbolTable:
         for entry in symbols[wanted].tolist():
             at, info, _, section, value, size = entry
             end = strings.find(b"\0", at, at + _LONGEST_NAME)
-            if end > at:
+            first, limit = code[section]
+            if end > at and first <= value <= limit:
                 name = strings[at:end].decode(errors="replace")
-                raws.append(_Raw(value, size, name, info >> 4 != 0, code[section]))
+                raws.append(_Raw(value, size, name, info >> 4 != 0, limit))
+        if may_be_stripped and not raws:
+            return cls(np.zeros(0, np.uint64), np.zeros(0, np.uint64), ())
         return cls._build(raws, path)
 
     @classmethod
@@ -249,6 +251,35 @@ class SymbolTable:
         if not sound:
             raise _corrupt(path, "its arrays do not fit together")
         return cls(address, size, table_names, zip(alias_of.tolist(), aliases, strict=True))
+
+
+def find_data(path: Path, name: str) -> tuple[int, int] | None:
+    """Give value and size (bytes) of a symbol of an ELF file, whatever it is of; of a variable, say, or a file's label.
+
+    A thread-local variable's value is its offset in its block.  None if the file has no such symbol, or only listings
+    of functions; ``ArtifactCorrupt`` if it is damaged.
+    """
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != b"\x7fELF":
+                return None
+            symbols, strings = _elf_symbols(ELFFile(file))
+    except (*_DAMAGE, ELFError) as error:
+        raise _corrupt(path, str(error)) from error
+    places = [match.start() for match in re.finditer(re.escape(name.encode()) + b"\0", strings)]
+    found = symbols[np.isin(symbols["name"], places) & (symbols["section"] != 0)]
+    return (int(found[0]["value"]), int(found[0]["size"])) if len(found) else None
+
+
+def _elf_symbols(elf: Any) -> tuple[npt.NDArray[Any], bytes]:
+    """Give the symbols (.symtab, else .dynsym, else none) of an open ELF file, and the strings they are named by."""
+    table = elf.get_section_by_name(".symtab") or elf.get_section_by_name(".dynsym")
+    if table is None:
+        return np.zeros(0, dtype=_SYMBOL_TYPE), b""
+    return np.frombuffer(table.data(), dtype=_SYMBOL_TYPE), elf.get_section(table["sh_link"]).data()
 
 
 def _preference(raw: _Raw) -> tuple[Any, ...]:

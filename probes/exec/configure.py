@@ -6,22 +6,24 @@ The configuration is a text file, one function or hook per line (read by plugin/
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from importlib import resources
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from probes.exec.disassembly import Code
-from probes.symbols import SymbolTable
+from probes.exec.places import Kernel, Place, address_range, find, load_rules
+from probes.symbols import SymbolTable, find_data
 from profiler.errors import ArtifactCorrupt
 
 # The same in plugin/threads.h.
 FIXED_NAMES: Final = ("", "user", "interrupt", "background", "[pending]", "syscall")
-_SUFFIX: Final = re.compile(r"\.(constprop|isra|part|cold|lto_priv)(\.\d+)?")
+# Code in user mode that is in no file: Linux maps its vDSO there; of others nothing is known.
+VDSO: Final = ("[vdso]", "vdso", "time")
+NOWHERE: Final = ("[unknown]", "user", "unattributed")
+_JUMP_STUBS: Final = ("[.plt", "[.iplt")
+_LARGEST_VDSO: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,12 @@ class Hooks:
 
     names: list[str] = field(default_factory=lambda: list(FIXED_NAMES))
     functions: list[tuple[str, str, str]] = field(default_factory=list)
-    """(name, class, layer) of each function number; class is kernel, app or libc."""
+    """(name, class, layer) of each function number; class is kernel, app, libc, vdso, or stub (a jump to another)."""
     kinds: list[str] = field(default_factory=list)
     """The kind of each hook, in the order of the probe's ``fired``."""
     not_hooked: list[dict[str, str]] = field(default_factory=list)
+    outside: tuple[str, str, str] = VDSO
+    """As of a function: what code is that lies in no file given."""
 
     def number(self, name: str) -> int:
         """Give the number of a name, a new one if need be."""
@@ -76,122 +80,115 @@ def write(
     ``user`` is the app and its libraries.  ``libc_in_kernel``: the app calls functions of the kernel's own, instead of
     those of a libc.  ``operations`` maps exported libc functions, ``syscalls`` system call names, to operations;
     ``kernel_layers`` gives the layers of all functions of a kernel, in address order.  Raises ``ArtifactCorrupt`` if a
-    file is not what it should be, or if nothing at all can be hooked in the kernel.
+    file is not what it should be, if two lie at the same addresses, or if nothing can be hooked in the kernel.
     """
-    kernel = SymbolTable.load(kernel_symbols)
-    objects = [(code, SymbolTable.from_elf(code.elf).moved(code.base)) for code in user]
-    hooks = Hooks()
-    places: dict[int, tuple[str, int, int]] = {}
-    _hook_kernel(hooks, places, kind, kernel, Code(kernel_elf), syscalls)
+    rules, code = load_rules(kind), Code(kernel_elf)
+    kernel = Kernel(SymbolTable.load(kernel_symbols), kernel_symbols, code)
+    parts = [_user_part(one) for one in user]
+    places, missing = find(rules, kernel, syscalls)
     if not places:
         raise ArtifactCorrupt(f"nothing in {kernel_elf.name} could be hooked", hint=f"is it a {kind} kernel?")
-    tables = [(kernel, [("kernel", str(layer)) for layer in kernel_layers(kernel.names)])]
-    for code, table in objects:
-        own = [code.own is None or not code.own.isdisjoint(table.aliases(index)) for index in range(len(table))]
-        tables.append((table, [("app", "user") if mine else ("libc", "libc") for mine in own]))
-        _hook_operations(hooks, places, table, operations, {index for index, mine in enumerate(own) if mine})
-    if libc_in_kernel:
-        _hook_operations(hooks, places, kernel, operations, frozenset())
-    lines = _functions(hooks, tables)
-    lines += [f"h {kind} {address:x} {name} {disp}" for address, (kind, name, disp) in sorted(places.items())]
-    hooks.kinds = [place[0] for _, place in sorted(places.items())]
-    head = f"weaklink-exec 1 {len(hooks.functions)} {len(places)}"
+    hooks = Hooks(not_hooked=missing, outside=NOWHERE if "vdso" in rules else VDSO)
+    names = kernel.table.names
+    parts.append(_Part(kernel_elf.name, kernel.table, [("kernel", str(layer)) for layer in kernel_layers(names)]))
+    for part in parts if libc_in_kernel else parts[:-1]:
+        _add_operations(places, part, operations)
+    if "vdso" in rules:
+        parts += _vdso(hooks, rules["vdso"], kernel)
+    lines = _functions(hooks, parts)
+    for address, place in sorted(places.items()):
+        lines.append(f"h {place.kind} {address:x} {hooks.number(place.name)} {place.disp}")
+        hooks.kinds.append(place.kind)
+    first, last = address_range(rules, code)
+    head = f"weaklink-exec 2 {len(hooks.functions)} {len(places)} {first:x} {last:x}"
     config.write_text("\n".join([head, *lines, ""]), encoding="ascii")
     return hooks
 
 
-def _hook_operations(
-    hooks: Hooks,
-    places: dict[int, tuple[str, int, int]],
-    table: SymbolTable,
-    operations: Mapping[str, str],
-    not_these: AbstractSet[int],
-) -> None:
-    """Hook the functions of a table that are operations, unless there is another hook already."""
-    for index in range(len(table)):
-        operation = next((operations[name] for name in table.aliases(index) if name in operations), None)
-        if operation and index not in not_these:
-            places.setdefault(int(table.address[index]), ("op", hooks.number(operation), 0))
+class _Part(NamedTuple):
+    """The code of one file: its functions and (class, layer) of each; ``rest`` is what is in none of them."""
+
+    name: str
+    table: SymbolTable
+    about: Sequence[tuple[str, str]]
+    executable: Sequence[tuple[int, int]] = ()
+    rest: tuple[str, str] = ("", "")
 
 
-def _functions(hooks: Hooks, tables: Iterable[tuple[SymbolTable, Sequence[tuple[str, str]]]]) -> list[str]:
+def _user_part(user: UserCode) -> _Part:
+    table = SymbolTable.from_elf(user.elf, may_be_stripped=True).moved(user.base)
+    about = []
+    for index, name in enumerate(table.names):
+        mine = user.own is None or not user.own.isdisjoint(table.aliases(index))
+        layer = "user" if mine else "libc"
+        about.append(("stub" if name.startswith(_JUMP_STUBS) else "app" if mine else "libc", layer))
+    executable = [(start + user.base, end + user.base) for start, end in Code(user.elf).executable]
+    rest = ("app", "user") if user.own is None else ("libc", "libc")
+    return _Part(user.elf.name, table, about, executable, rest)
+
+
+def _vdso(hooks: Hooks, symbol: str, kernel: Kernel) -> list[_Part]:
+    """Give the functions of a vDSO that is an ELF file in the kernel's data, used where it lies."""
+    place = find_data(kernel.symbols, symbol)
+    if place is None:
+        hooks.not_hooked.append({"what": f"vdso {symbol}", "reason": "no such symbol in this kernel"})
+        return []
+    image = kernel.code.read(place[0], _LARGEST_VDSO)
+    table = SymbolTable.from_elf(kernel.symbols, image).moved(place[0])
+    return [_Part(symbol, table, [("vdso", "time")] * len(table))]
+
+
+def _add_operations(places: dict[int, Place], part: _Part, operations: Mapping[str, str]) -> None:
+    """Hook the functions that are operations, unless they are the app's own or there is another hook already."""
+    for index in range(len(part.table)):
+        operation = next((operations[name] for name in part.table.aliases(index) if name in operations), None)
+        if operation and part.about[index][0] != "app":
+            places.setdefault(int(part.table.address[index]), Place("op", operation))
+
+
+class _Piece(NamedTuple):
+    first: int
+    end: int
+    whole: bool  # begins where its function does
+    function: tuple[str, str, str]
+    file: str
+
+
+def _functions(hooks: Hooks, parts: Iterable[_Part]) -> list[str]:
     """Give the lines of all functions in order of address; capitals mark pieces that are not a function's beginning."""
-    found = []
-    for table, about in tables:
-        start, end, owner = table.pieces()
-        entry = table.address[owner] == start
-        for first, size, index, whole in zip(
-            start.tolist(), (end - start).tolist(), owner.tolist(), entry.tolist(), strict=True
-        ):
-            where, layer = about[index]
-            letter = where[0] if whole else where[0].upper()
-            found.append((first, f"f {first:x} {size:x} {letter}", (table.names[index], where, layer)))
+    found: list[_Piece] = []
+    for part in parts:
+        start, end, owner = part.table.pieces()
+        whole = part.table.address[owner] == start
+        found += [
+            _Piece(first, last, begins, (part.table.names[index], *part.about[index]), part.name)
+            for first, last, begins, index in zip(
+                start.tolist(), end.tolist(), whole.tolist(), owner.tolist(), strict=True
+            )
+        ]
+        gaps = _gaps(part.executable, start.tolist(), end.tolist())
+        found += [_Piece(*gap, False, ("[unknown]", *part.rest), part.name) for gap in gaps]
     found.sort()
-    hooks.functions = [function for _, _, function in found]
-    return [line for _, line, _ in found]
+    for before, after in pairwise(found):
+        if after.first < before.end:
+            raise ArtifactCorrupt(
+                f"{before.file} and {after.file} lie at the same addresses", hint="is that where they are loaded?"
+            )
+    hooks.functions = [piece.function for piece in found]
+    letters = [piece.function[1][0] if piece.whole else piece.function[1][0].upper() for piece in found]
+    return [
+        f"f {piece.first:x} {piece.end - piece.first:x} {letter}" for piece, letter in zip(found, letters, strict=True)
+    ]
 
 
-def load_rules(kind: str) -> dict[str, Any]:
-    """Read ``probes/maps/KIND/hooks.toml``."""
-    return tomllib.loads((resources.files("probes.maps") / kind / "hooks.toml").read_text(encoding="utf-8"))
-
-
-def _hook_kernel(
-    hooks: Hooks,
-    places: dict[int, tuple[str, int, int]],
-    kind: str,
-    kernel: SymbolTable,
-    code: Code,
-    syscalls: Mapping[str, str],
-) -> None:
-    rules = load_rules(kind)
-    folded: dict[str, list[int]] = {}
-    for index in range(len(kernel)):
-        for alias in kernel.aliases(index):
-            folded.setdefault(_SUFFIX.sub("", alias), []).append(index)
-
-    def at(index: int) -> int:
-        return int(kernel.address[index])
-
-    def missing(what: str, reason: str) -> None:
-        hooks.not_hooked.append({"what": what, "reason": reason})
-
-    def hook_named(hook: str, names: Mapping[str, str]) -> None:
-        for symbol, name in names.items():
-            found = folded.get(symbol, [])
-            if not found:
-                missing(f"{hook} {symbol}", "no such symbol in this kernel")
-            for index in found:
-                if not kernel.names[index].endswith(".cold"):
-                    places[at(index)] = (hook, hooks.number(name), 0)
-
-    hook_named("syscall", dict.fromkeys(rules["syscall"], "syscall"))
-    hook_named("fault", rules["fault"])
-    hook_named("trap", rules["trap"])
-    hook_named("timer", dict.fromkeys(rules["irq"]["timer"], "timer"))
-    hook_named("lock", {symbol: symbol for symbol in rules["lock"]["functions"]})
-    for hook, pattern in (("handler", rules["handlers"]), ("irq", rules["irq"]["functions"])):
-        matches = [(match[1], indices) for name, indices in folded.items() if (match := re.fullmatch(pattern, name))]
-        if not matches:
-            missing(hook, f"no symbol matches {pattern}")
-        for name, indices in matches:
-            for index in indices:
-                places[at(index)] = (hook, hooks.number(syscalls.get(name, name) if hook == "handler" else name), 0)
-    for hook, tables in (("irq", rules["irq"]["tables"]), ("device", rules["irq"]["device_tables"])):
-        for symbol, name in tables.items():
-            for index in folded.get(symbol, []):
-                for address in code.pushes(at(index), int(kernel.size[index])):
-                    places[address] = (hook, hooks.number(name), 0)
-            if symbol not in folded:
-                missing(f"{hook} {symbol}", "no such symbol in this kernel")
-    for hook, candidates in rules["access"].items():
-        for candidate in candidates:
-            access = None
-            for index in folded.get(candidate["function"], []):
-                access = access or code.first_access(at(index), int(kernel.size[index]), candidate["argument"])
-            if access:
-                places[access.address] = (hook, 0, access.disp)
-                break
-        else:
-            tried = ", ".join(candidate["function"] for candidate in candidates)
-            missing(hook, f"no access through the task in {tried}")
+def _gaps(ranges: Iterable[tuple[int, int]], start: Sequence[int], end: Sequence[int]) -> list[tuple[int, int]]:
+    """Give what pieces, disjoint and in order, leave free of the ranges."""
+    gaps = []
+    for first, last in ranges:
+        at = first
+        for piece_start, piece_end in zip(start, end, strict=True):
+            if piece_end > first and piece_start < last:
+                gaps.append((at, piece_start))
+                at = piece_end
+        gaps.append((at, last))
+    return [(gap_start, gap_end) for gap_start, gap_end in gaps if gap_start < gap_end]

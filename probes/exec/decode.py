@@ -27,7 +27,7 @@ _DEFERRED: Final = 0x8000  # OP_DEFERRED, plugin/threads.h
 # SEEN_*, plugin/state.h: function -1 - n.
 _PSEUDO: Final = (
     ("[unknown]", "kernel", "unattributed"),
-    ("[vdso]", "vdso", "time"),
+    ("", "", ""),  # Hooks.outside
     ("[idle]", "kernel", "idle"),
     ("[device-wait]", "kernel", "device-wait"),
 )
@@ -139,7 +139,8 @@ def _ledger(out: Path, hooks: Hooks, *, idle: bool) -> pa.Table:
     counts = ("raw", "calls", "rep_iterations", "rep_bytes", "idle_ns")
     if any(bool((raw[name] >= _MOST).any()) for name in counts) or bool((raw["phase"] >= _PHASES).any()):
         raise ProbeLoss("ledger.bin counts what cannot be", hint=_AGAIN)
-    functions = [*_PSEUDO[::-1], *hooks.functions]  # so that index = number + len(_PSEUDO)
+    pseudo = (_PSEUDO[0], hooks.outside, *_PSEUDO[2:])
+    functions = [*pseudo[::-1], *hooks.functions]  # so that index = number + len(_PSEUDO)
     numbers = raw["function"].astype(np.int64) + len(_PSEUDO)
     if len(raw) and (numbers.min() < 0 or numbers.max() >= len(functions) or raw["role"].max() >= len(ROLES)):
         raise ProbeLoss("ledger.bin names what is not there", hint=_AGAIN)

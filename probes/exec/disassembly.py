@@ -1,32 +1,26 @@
-"""Where a function first touches memory through one of its arguments, found by disassembly.
-
-The probe cannot read registers on every QEMU, but it sees the addresses that instructions access.  An access to
-``disp(%reg)`` where ``%reg`` still holds the argument gives the argument: address - disp.
-"""
+"""What a kernel's machine code says of itself: where its interrupt stubs, calls and jumps are, and its jump tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from profiler.errors import ArtifactCorrupt
 
-# System V ABI, AMD64 supplement, figure 3.4: integer arguments in order; and what a call may overwrite.
-_ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
-_CALL_CLOBBERS = frozenset(("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"))
-_LONGEST = 4096  # bytes looked at
+if TYPE_CHECKING:
+    from capstone import CsInsn
 
-
-class Access(NamedTuple):
-    """An instruction that accesses ``disp`` bytes beyond what the argument points at."""
-
-    address: int
-    disp: int
+_LONGEST = 4096  # bytes of a function looked at for its switch statement
+_MOST_CASES = 4096
 
 
 class Code:
-    """The loadable bytes of an ELF file by virtual address."""
+    """The loadable bytes of an ELF file by virtual address.
+
+    ``first`` and ``last`` are the lowest and the highest address that the file takes in memory, ``tls_size`` is the
+    size in bytes of its thread-local block, 0 if it has none.
+    """
 
     def __init__(self, elf: Path) -> None:
         from elftools.common.exceptions import ELFError
@@ -34,13 +28,21 @@ class Code:
 
         try:
             with elf.open("rb") as file:
-                self._segments = [
-                    (segment["p_vaddr"], segment.data())
-                    for segment in ELFFile(file).iter_segments("PT_LOAD")
-                    if segment["p_filesz"]
+                segments = list(ELFFile(file).iter_segments())
+                loaded = [segment for segment in segments if segment["p_type"] == "PT_LOAD" and segment["p_memsz"]]
+                self._segments = [(segment["p_vaddr"], segment.data()) for segment in loaded if segment["p_filesz"]]
+                self.executable = [
+                    (segment["p_vaddr"], segment["p_vaddr"] + segment["p_memsz"])
+                    for segment in loaded
+                    if segment["p_flags"] & 1  # PF_X
                 ]
+                tls = [segment for segment in segments if segment["p_type"] == "PT_TLS"]
         except (OSError, ELFError) as error:
             raise ArtifactCorrupt(f"{elf.name}: {error}", hint="is this the kernel that was booted?") from error
+        self.first = min((segment["p_vaddr"] for segment in loaded), default=0)
+        self.last = max((segment["p_vaddr"] + segment["p_memsz"] for segment in loaded), default=1) - 1
+        self.tls_size = sum(-(-segment["p_memsz"] // max(segment["p_align"], 1)) * max(segment["p_align"], 1)
+                            for segment in tls)  # fmt: skip
 
     def read(self, address: int, size: int) -> bytes:
         """Give up to ``size`` bytes at a virtual address; empty where the file has none."""
@@ -49,63 +51,78 @@ class Code:
                 return bytes(data[address - start : address - start + size])
         return b""
 
-    def first_access(self, address: int, size: int, argument: int) -> Access | None:
-        """Find the first access through an argument in the function at ``address``, on the path that never jumps.
+    def words(self, address: int, size: int) -> list[int]:
+        """Give the 8-byte words from an address on, those that lie in ``size`` bytes as a whole."""
+        data = self.read(address, size)
+        return [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data) - 7, 8)]
 
-        Copies of the argument in other registers count; registers a call may overwrite are given up at calls.
-        None if the function ends or jumps away first.
-        """
+    def instructions(self, address: int, size: int) -> Iterator[CsInsn]:
+        """Disassemble, with operands, until the size or something that is no instruction."""
         import capstone
-        from capstone import x86_const
 
         engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
         engine.detail = True
-        holders = {_ARGUMENTS[argument]}
-        first = address
-        for insn in engine.disasm(self.read(address, min(size, _LONGEST)), address):
-            if insn.id == x86_const.X86_INS_ENDBR64 and insn.address == first:
-                first += insn.size  # CONFIG_X86_KERNEL_IBT
-                continue
-            operands = insn.operands
-            for operand in operands:
-                if operand.type == x86_const.X86_OP_MEM and insn.id not in (
-                    x86_const.X86_INS_LEA,
-                    x86_const.X86_INS_NOP,
-                ):
-                    memory = operand.mem
-                    plain = memory.index == 0 and memory.segment == 0
-                    if plain and memory.base and insn.reg_name(memory.base) in holders:
-                        return Access(insn.address, memory.disp)
-            if insn.group(capstone.CS_GRP_RET) or insn.id == x86_const.X86_INS_JMP:
-                return None
-            if insn.group(capstone.CS_GRP_CALL):
-                if insn.address == first:
-                    continue  # __fentry__, which saves everything
-                holders -= _CALL_CLOBBERS
-                continue
-            copied = (
-                insn.id == x86_const.X86_INS_MOV
-                and operands[0].type == operands[1].type == x86_const.X86_OP_REG
-                and insn.reg_name(operands[1].reg) in holders
-            )
-            written = {insn.reg_name(register) for register in insn.regs_access()[1]}
-            holders -= {_whole(name) for name in written}
-            if copied:
-                holders.add(insn.reg_name(operands[0].reg))
-        return None
+        yield from engine.disasm(self.read(address, size), address)
 
     def pushes(self, address: int, size: int) -> Iterator[int]:
         """Give the addresses of all push instructions in a table of interrupt stubs."""
+        for start, mnemonic, _ in self._listing(address, size):
+            if mnemonic.startswith("push"):
+                yield start
+
+    def calls(self, address: int, size: int, targets: Collection[int]) -> list[int]:
+        """Give the addresses of the instructions in a function that call one of ``targets``."""
+        wanted = {f"{target:#x}" for target in targets}
+        listing = self._listing(address, size)
+        return [start for start, mnemonic, operands in listing if mnemonic == "call" and operands in wanted]
+
+    def register_jumps(self, address: int, size: int) -> list[int]:
+        """Give the addresses of the jumps in a function whose target is in a register."""
+        return [
+            start
+            for start, mnemonic, operands in self._listing(address, size)
+            if mnemonic.split()[-1] == "jmp" and operands.isalnum() and not operands.startswith("0x")
+        ]
+
+    def _listing(self, address: int, size: int) -> Iterator[tuple[int, str, str]]:
         import capstone
 
         engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
         engine.skipdata = True  # padding
-        for start, _, mnemonic, _ in engine.disasm_lite(self.read(address, size), address):
-            if mnemonic.startswith("push"):
-                yield start
+        for start, _, mnemonic, operands in engine.disasm_lite(self.read(address, size), address):
+            yield start, mnemonic, operands
+
+    def cases(self, address: int, size: int) -> dict[int, int]:
+        """Give number -> address of the first switch statement of a function; its default is left out.
+
+        That is ``cmp $LAST, REG; ja DEFAULT; jmp *TABLE(,REG,8)`` with a table of absolute addresses, all of which
+        are in the function.  Empty if there is no such thing.
+        """
+        from capstone import x86_const
+
+        compared: tuple[str, int] | None = None
+        bounds: dict[str, tuple[int, int]] = {}  # register -> its last number, where others go
+        for insn in self.instructions(address, min(size, _LONGEST)):
+            operands = insn.operands
+            if insn.id == x86_const.X86_INS_CMP:
+                to_number = operands[0].type == x86_const.X86_OP_REG and operands[1].type == x86_const.X86_OP_IMM
+                compared = (whole(insn.reg_name(operands[0].reg)), operands[1].imm) if to_number else None
+            elif insn.id == x86_const.X86_INS_JA and compared:
+                bounds[compared[0]] = compared[1], operands[0].imm
+            elif insn.id == x86_const.X86_INS_JMP and operands[0].type == x86_const.X86_OP_MEM:
+                memory = operands[0].mem
+                last, default = bounds.get(whole(insn.reg_name(memory.index)) if memory.index else "", (-1, 0))
+                if memory.base or memory.segment or memory.scale != 8 or not 0 <= last < _MOST_CASES:
+                    return {}
+                targets = self.words(memory.disp, 8 * (last + 1))
+                inside = all(target == default or address <= target < address + size for target in targets)
+                if len(targets) != last + 1 or not inside:
+                    return {}
+                return {number: target for number, target in enumerate(targets) if target != default}
+        return {}
 
 
-def _whole(name: str) -> str:
+def whole(name: str) -> str:
     """Give the 64-bit register that a part of it belongs to: eax, ax, al -> rax."""
     if name.startswith("r") and name[1:2].isdigit():
         return name.rstrip("dwb")

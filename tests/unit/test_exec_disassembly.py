@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from probes.exec.access import Source, first_access
 from probes.exec.disassembly import Code
 from profiler.errors import ArtifactCorrupt
 
@@ -39,7 +40,7 @@ def assemble(tmp_path: Path) -> Assemble:
 def first(assemble: Assemble, argument: int, *lines: str) -> tuple[int, int] | None:
     """(offset in the function, displacement) of the first access; or None."""
     code, size = assemble(*lines)
-    access = code.first_access(BASE, size, argument)
+    access = first_access(code, BASE, size, Source(argument))
     return None if access is None else (access.address - BASE, access.disp)
 
 
@@ -57,7 +58,23 @@ def test_every_argument_has_its_register(assemble: Assemble, argument: int, regi
 
 def test_a_negative_displacement_and_none(assemble: Assemble) -> None:
     assert first(assemble, RDI, "movb $0, -8(%rdi)", "ret") == (0, -8)
-    assert first(assemble, RDI, "lock incl (%rdi)", "ret") == (0, 0)
+    assert first(assemble, RDI, "cmpl $1, (%rdi)", "ret") == (0, 0)
+
+
+@pytest.mark.parametrize("twice", ["lock incl (%rdi)", "orl $1, (%rdi)", "xchg %rax, (%rdi)", "push 8(%rdi)", "movsq",
+                                   "movdqu (%rdi), %xmm0", "fxsave (%rdi)"])  # fmt: skip
+def test_what_accesses_memory_twice_or_by_another_unit_is_passed_by(assemble: Assemble, twice: str) -> None:
+    # One event each is wanted, at the address given; what a helper of QEMU's accesses is not seen on all versions.
+    size = assemble(twice)[1]
+    kept = "mov %rdi, %rbx"
+    assert first(assemble, RDI, kept, twice, "mov 0x18(%rbx), %rax", "ret") == (3 + size, 0x18)
+
+
+def test_what_points_into_the_object_counts(assemble: Assemble) -> None:
+    # As FreeBSD's cpu_switch: the registers go to a part of the thread.
+    assert first(assemble, RDI, "lea 0x300(%rdi), %r8", "mov (%rsp), %rax", "mov %r15, 8(%r8)", "ret") == (11, 0x308)
+    assert first(assemble, RDI, "lea 8(%rdi), %rdi", "lea -4(%rdi), %rbx", "mov 8(%rbx), %rax", "ret") == (8, 12)
+    assert first(assemble, RDI, "lea 8(%rdi,%rax), %rdi", "mov 8(%rdi), %rax", "ret") is None
 
 
 def test_copies_of_the_argument_count(assemble: Assemble) -> None:
@@ -81,7 +98,7 @@ def test_fentry_may_come_after_endbr(assemble: Assemble) -> None:
 
 @pytest.mark.parametrize(
     "clobber",
-    ["mov %rsi, %rdi", "xor %edi, %edi", "movb $1, %dil", "mov $1, %di", "lea 8(%rdi), %rdi", "pop %rdi", "inc %rdi",
+    ["mov %rsi, %rdi", "xor %edi, %edi", "movb $1, %dil", "mov $1, %di", "lea 8(%rsi), %rdi", "pop %rdi", "inc %rdi",
      "xchg %rdi, %rsi", "mov %edi, %edi"],
 )  # fmt: skip
 def test_a_register_that_was_overwritten_is_no_argument_any_more(assemble: Assemble, clobber: str) -> None:
@@ -131,13 +148,13 @@ def test_what_looks_like_an_access_and_is_none(assemble: Assemble) -> None:
 
 def test_only_the_size_given_is_looked_at(assemble: Assemble) -> None:
     code, _ = assemble("nop", "nop", "mov 8(%rdi), %rax", "ret")
-    assert code.first_access(BASE, 2, RDI) is None
-    assert code.first_access(BASE, 6, RDI) is not None
+    assert first_access(code, BASE, 2, Source(RDI)) is None
+    assert first_access(code, BASE, 6, Source(RDI)) is not None
 
 
 def test_an_address_without_code(assemble: Assemble) -> None:
     code, _ = assemble("mov 8(%rdi), %rax", "ret")
-    assert code.first_access(0x1234, 100, RDI) is None
+    assert first_access(code, 0x1234, 100, Source(RDI)) is None
     assert code.read(BASE + 100_000, 4) == b""
     assert code.read(BASE - 0x100000, 4) == b""
     assert code.read(BASE, 4) == bytes.fromhex("488b4708")

@@ -237,7 +237,7 @@ LINES = [
 def config(folder: Path, lines: Sequence[str], head: str | None = None) -> Path:
     counts = [sum(line.startswith(letter) for line in lines) for letter in "fh"]
     path = folder / "probe.conf"
-    path.write_text("\n".join([head or f"weaklink-exec 1 {counts[0]} {counts[1]}", *lines, ""]))
+    path.write_text("\n".join([head or f"weaklink-exec 2 {counts[0]} {counts[1]} {1 << 63:x} {(1 << 64) - 1:x}", *lines, ""]))
     return path
 
 
@@ -282,11 +282,11 @@ def test_an_empty_configuration_finds_nothing(driver: Path, tmp_path: Path) -> N
         (["h op 10 32768 0"], None, "not understood"),  # the bit that means deferred
         (["x 10"], None, "not understood"),
         (["f 1000 ten"], None, "not understood"),
-        (["f 1000 10 k"], "weaklink-exec 1 2 0", "fewer lines"),
-        (["f 1000 10 k", "f 2000 10 k"], "weaklink-exec 1 1 0", "not understood"),
-        ([], "weaklink-exec 1 0 1", "fewer lines"),
-        ([], "weaklink-exec 2 0 0", "not a configuration of this version"),
-        ([], "weaklink-exec 1 4000001 0", "not a configuration of this version"),
+        (["f 1000 10 k"], "weaklink-exec 2 2 0 0 0", "fewer lines"),
+        (["f 1000 10 k", "f 2000 10 k"], "weaklink-exec 2 1 0 0 0", "not understood"),
+        ([], "weaklink-exec 2 0 1 0 0", "fewer lines"),
+        ([], "weaklink-exec 1 0 0", "not a configuration of this version"),
+        ([], "weaklink-exec 2 4000001 0 0 0", "not a configuration of this version"),
         ([], "something else", "not a configuration of this version"),
     ],
 )

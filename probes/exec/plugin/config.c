@@ -12,20 +12,37 @@ static bool complain(const char *path, size_t line, const char *what)
     return false;
 }
 
+static uint8_t class_of(char letter)
+{
+    switch (letter) {
+    case 'k':
+        return CLASS_KERNEL;
+    case 'a':
+        return CLASS_APP;
+    case 's':
+        return CLASS_STUB;
+    }
+    return CLASS_LIBC;
+}
+
 bool config_read(struct config *c, const char *path)
 {
-    static const char *const kinds[HOOK_KINDS] = {"op", "syscall", "handler", "fault", "trap", "irq", "device",
-                                                  "timer", "lock", "switch-out", "switch-in", "wake", "new"};
+    static const char *const kinds[HOOK_KINDS] = {"op",    "syscall", "syscall-exit", "handler",    "fault",
+                                                  "trap",  "irq",     "device",       "timer",      "lock",
+                                                  "lock-entry", "switch-out", "switch-in", "wake",   "new"};
     FILE *f = fopen(path, "r");
     if (!f)
         return complain(path, 0, "cannot be opened");
     char text[256];
     size_t line = 1, n_functions = 0, n_hooks = 0;
-    if (!fgets(text, sizeof text, f) || sscanf(text, "weaklink-exec 1 %zu %zu", &n_functions, &n_hooks) != 2 ||
+    if (!fgets(text, sizeof text, f) ||
+        sscanf(text, "weaklink-exec 2 %zu %zu %" SCNx64 " %" SCNx64, &n_functions, &n_hooks, &c->kernel_first,
+               &c->kernel_last) != 4 ||
         n_functions > 4000000 || n_hooks > 4000000) {
         fclose(f);
         return complain(path, 1, "not a configuration of this version");
     }
+    c->shared = !(c->kernel_first >> 63);
     c->functions = calloc(n_functions + 1, sizeof *c->functions);
     c->hooks = calloc(n_hooks + 1, sizeof *c->hooks);
     const char *wrong = NULL;
@@ -39,7 +56,7 @@ bool config_read(struct config *c, const char *path)
             struct function *fn = &c->functions[c->n_functions++];
             bool part = class >= 'A' && class <= 'Z';
             class |= 0x20;
-            *fn = (struct function){a, b, class == 'k' ? CLASS_KERNEL : class == 'a' ? CLASS_APP : CLASS_LIBC, part};
+            *fn = (struct function){a, b, class_of(class), part};
             if (c->n_functions > 1 && fn[-1].start + fn[-1].size > a)
                 wrong = "functions overlap or are not sorted";
         } else if (sscanf(text, "h %15s %" SCNx64 " %u %" SCNd64, kind, &a, &name, &disp) == 4 &&

@@ -7,7 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum function_class { CLASS_KERNEL, CLASS_APP, CLASS_LIBC };
+enum function_class {
+    CLASS_KERNEL,
+    CLASS_APP,
+    CLASS_LIBC, /* and whatever else is in user mode */
+    CLASS_STUB, /* a jump from one to another: whoever comes through it is still where he was */
+};
 
 struct function {
     uint64_t start, size;
@@ -19,13 +24,15 @@ enum hook_kind {
     /* at the first instruction of something */
     HOOK_OP,       /* exported libc function: an operation, if the app calls it */
     HOOK_SYSCALL,  /* the kernel's system call entry */
+    HOOK_SYSCALL_EXIT, /* a jump that ends a system call, in place of SYSRET */
     HOOK_HANDLER,  /* one system call's handler */
     HOOK_FAULT,    /* entry of an exception that restarts its instruction */
     HOOK_TRAP,     /* entry of an exception that does not */
     HOOK_IRQ,      /* entry of an interrupt */
     HOOK_DEVICE,   /* the same, of a device */
     HOOK_TIMER,    /* a timer interrupt's handler */
-    HOOK_LOCK,     /* slow path of a lock */
+    HOOK_LOCK,     /* where a thread that did not get a lock waits */
+    HOOK_LOCK_ENTRY, /* where one asks for a lock in whose HOOK_LOCK it may wait more than once */
     /* at a memory access; the thread is the address accessed less `disp` */
     HOOK_SWITCH_OUT,
     HOOK_SWITCH_IN,
@@ -38,11 +45,19 @@ struct hook {
     uint64_t addr;
     uint8_t kind;
     uint16_t name; /* operation or event name, an index into configure.py's list of names */
-    int64_t disp;
+    int64_t disp; /* of a lock: 1 + its bit in struct thread's `waited`, or 0 */
     uint64_t fired;
 };
 
+/* Whether the processor itself comes there, at an interrupt or exception. */
+static inline bool entered_by_interrupt(const struct hook *h)
+{
+    return h->kind >= HOOK_FAULT && h->kind <= HOOK_DEVICE;
+}
+
 struct config {
+    uint64_t kernel_first, kernel_last; /* what is the kernel's, even where no function is known */
+    bool shared;                        /* the app has its addresses in the same half, and may call the kernel */
     struct function *functions; /* sorted by start, not overlapping */
     size_t n_functions;
     struct hook *hooks; /* sorted by addr, one per addr */

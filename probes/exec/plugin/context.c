@@ -30,14 +30,19 @@ bool in_user_mode(const struct thread *t)
     return t->user && !t->in_syscall && !t->n_frames;
 }
 
-static void push_frame(enum frame_kind kind, const struct hook *hook)
+/*
+ * An exception or interrupt has come behind segment `before`.  Where the app calls the kernel without a system call,
+ * what happens in an operation's code is the operation's, as it is in a system call.
+ */
+static void push_frame(enum frame_kind kind, const struct hook *hook, const struct segment *before)
 {
     struct thread *t = now.thread;
     if (t->n_frames == FRAMES) {
         trouble.frames++;
         return;
     }
-    struct frame f = {(uint8_t)kind, in_user_mode(t), hook->name, now.rep_pc, now.retry};
+    bool in_call = t->op && before->class == CLASS_KERNEL && !before->tail;
+    struct frame f = {(uint8_t)kind, in_user_mode(t) && !in_call, hook->name, now.rep_pc, now.retry};
     now.retry = (struct retry){0};
     t->frames[t->n_frames++] = f;
     put(kind == FRAME_IRQ ? EV_IRQ_ENTER : EV_FAULT_ENTER, hook->name, 0);
@@ -57,7 +62,7 @@ static void take_back(struct cell *cell)
  */
 static bool left_kernel(const struct segment *s)
 {
-    return s->class != CLASS_KERNEL || (s->hook && s->hook->kind >= HOOK_FAULT && s->hook->kind <= HOOK_DEVICE);
+    return s->class != CLASS_KERNEL || (s->hook && entered_by_interrupt(s->hook));
 }
 
 static void return_from_frame(const struct segment *s)
@@ -65,7 +70,8 @@ static void return_from_frame(const struct segment *s)
     struct thread *t = now.thread;
     if (t->n_frames) {
         struct frame f = t->frames[t->n_frames - 1];
-        if (f.from_user && !left_kernel(s))
+        /* Where the app may call the kernel, it may have been interrupted in there. */
+        if (f.from_user && !config.shared && !left_kernel(s))
             return;
         t->n_frames--;
         now.rep_pc = f.rep_pc;
@@ -111,7 +117,7 @@ void finish_tail(uint8_t tail, const struct segment *s)
  * the one that faulted was, when it was attempted, and will be again.  Take it back, at once if it is sure to be one
  * of them.  If all of the segment's were counted, the fault may also have been the fetch's of what follows (user code
  * is paged): it was, if the kernel had just returned there; else where execution is taken up again tells, see
- * return_from_frame().
+ * return_from_frame().  A kernel's code that is followed by its own is not paged.
  */
 void faulted(const struct segment *before, uint64_t began, uint64_t did, struct cell *cell)
 {
@@ -127,17 +133,29 @@ void faulted(const struct segment *before, uint64_t began, uint64_t did, struct 
             cell->rep_bytes -= before->rep_size;
             now.rep_total--;
         }
-    } else if (did + before->doubtful < before->n || (before->class == CLASS_KERNEL && !before->tail)) {
+    } else if (did + before->doubtful < before->n ||
+               (before->class == CLASS_KERNEL && !before->tail && !config.shared)) {
         take_back(cell);
     } else if (!before->tail) {
         now.retry = (struct retry){did == before->n ? before->last_pc : before->before_last_pc, cell, now.phase};
     }
 }
 
-void at_hook(const struct segment *s)
+/* A thread that is woken without getting the lock waits again: that is still one wait. */
+static bool waits_anew(struct thread *t, const struct hook *h)
+{
+    uint64_t bit = h->disp ? 1ull << (h->disp - 1) : 0;
+    bool waited = t->waited & bit;
+    t->waited |= bit;
+    return !waited;
+}
+
+void at_hook(const struct segment *s, const struct segment *before)
 {
     struct thread *t = now.thread;
     struct hook *h = s->hook;
+    if (h->kind == HOOK_OP) /* of the kernel's: see called_kernel() */
+        return;
     h->fired++;
     switch (h->kind) {
     case HOOK_SYSCALL:
@@ -157,20 +175,24 @@ void at_hook(const struct segment *s)
         break;
     case HOOK_FAULT:
     case HOOK_TRAP:
-        push_frame(FRAME_EXCEPTION, h);
+        push_frame(FRAME_EXCEPTION, h, before);
         break;
     case HOOK_DEVICE:
         now.idle_by_device = now.idle_uncharged != 0;
-        push_frame(FRAME_IRQ, h);
+        push_frame(FRAME_IRQ, h, before);
         break;
     case HOOK_IRQ:
-        push_frame(FRAME_IRQ, h);
+        push_frame(FRAME_IRQ, h, before);
         break;
     case HOOK_TIMER: /* the interrupt was a timer's, whatever line it came by */
         now.idle_by_device = false;
         return;
     case HOOK_LOCK:
-        put(EV_LOCK, h->name, 0);
+        if (waits_anew(t, h))
+            put(EV_LOCK, h->name, 0);
+        return;
+    case HOOK_LOCK_ENTRY:
+        t->waited &= ~(1ull << (h->disp - 1));
         return;
     default:
         return;

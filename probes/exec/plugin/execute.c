@@ -2,6 +2,26 @@
 /* What runs at the beginning of every segment, and at the accesses that tell threads apart. */
 #include "state.h"
 
+static void enter_operation(struct hook *h)
+{
+    h->fired++;
+    now.thread->op = h->name;
+    put(EV_OP_ENTER, h->name, 0);
+    set_row();
+}
+
+/* Code of the kernel follows other code, or an IRET.  Has the app called it, as its libc? */
+static void called_kernel(const struct segment *s)
+{
+    struct thread *t = now.thread;
+    struct hook *h = s->hook;
+    if (!t->in_app || !in_user_mode(t) || (h && (h->kind == HOOK_SYSCALL || entered_by_interrupt(h))))
+        return;
+    t->in_app = false;
+    if (h && h->kind == HOOK_OP)
+        enter_operation(h);
+}
+
 static inline __attribute__((always_inline)) void begin(const struct segment *s, bool slow)
 {
     const struct segment *before = now.segment;
@@ -14,8 +34,10 @@ static inline __attribute__((always_inline)) void begin(const struct segment *s,
         faulted(before, began, did, cell);
     if (unlikely(before->tail) && did == before->n)
         finish_tail(before->tail, s);
+    if (slow && config.shared && (before->class != CLASS_KERNEL || before->tail == INSN_IRET))
+        called_kernel(s);
     if (slow && s->hook)
-        at_hook(s);
+        at_hook(s, before);
 }
 
 static inline __attribute__((always_inline)) void end(const struct segment *s)
@@ -87,13 +109,9 @@ static inline __attribute__((always_inline)) void begin_user(const struct segmen
             set_row();
         }
         t->in_app = true;
-    } else if (t->in_app) {
-        if (s->hook && s->hook->kind == HOOK_OP) {
-            s->hook->fired++;
-            t->op = s->hook->name;
-            put(EV_OP_ENTER, t->op, 0);
-            set_row();
-        }
+    } else if (t->in_app && s->class != CLASS_STUB) {
+        if (s->hook && s->hook->kind == HOOK_OP)
+            enter_operation(s->hook);
         t->in_app = false;
     }
 }
@@ -176,5 +194,5 @@ wl_exec_cb callback_of(const struct segment *s, bool begins_with_rep)
 {
     if (s->class != CLASS_KERNEL)
         return begins_with_rep ? on_user_rep : on_user;
-    return begins_with_rep ? on_rep : s->hook ? on_hook : on_kernel;
+    return begins_with_rep ? on_rep : s->hook || config.shared ? on_hook : on_kernel;
 }

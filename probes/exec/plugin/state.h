@@ -14,7 +14,7 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 /* Functions that are no function; configure.py gives real ones numbers from 0. */
-enum { SEEN_UNKNOWN, SEEN_VDSO, SEEN_IDLE, SEEN_DEVICE_WAIT, SEEN_FIRST };
+enum { SEEN_UNKNOWN, SEEN_OUTSIDE, SEEN_IDLE, SEEN_DEVICE_WAIT, SEEN_FIRST };
 
 /* A run of instructions of one function within one translation block. */
 struct segment {
@@ -103,7 +103,7 @@ bool in_user_mode(const struct thread *t);
 void pending_ends(void); /* what the thread did in a call of unknown name is `syscall`, whatever it does next */
 void finish_tail(uint8_t tail, const struct segment *s);
 void faulted(const struct segment *before, uint64_t began, uint64_t did, struct cell *cell);
-void at_hook(const struct segment *s);
+void at_hook(const struct segment *s, const struct segment *before);
 
 /* execute.c: what runs when the guest does */
 wl_exec_cb callback_of(const struct segment *s, bool begins_with_rep);

@@ -15,10 +15,15 @@ void translate_init(void)
         function_of[i] = -1 - i;
 }
 
+static bool of_kernel(uint64_t pc)
+{
+    return pc >= config.kernel_first && pc <= config.kernel_last;
+}
+
 static uint32_t seen_at(uint64_t pc, int function)
 {
     if (function < 0)
-        return pc >> 63 ? SEEN_UNKNOWN : SEEN_VDSO;
+        return of_kernel(pc) ? SEEN_UNKNOWN : SEEN_OUTSIDE;
     if (!seen_of[function]) {
         if (n_seen == LEDGER_FUNCTIONS) {
             trouble.functions++;
@@ -45,7 +50,7 @@ static struct segment *segment_new(uint64_t pc, int function, struct hook *hook)
     s->hook = hook;
     s->seen = seen_at(pc, function);
     s->entry = function >= 0 && !config.functions[function].part && config.functions[function].start == pc;
-    s->class = function >= 0 ? config.functions[function].class : pc >> 63 ? CLASS_KERNEL : CLASS_LIBC;
+    s->class = function >= 0 ? config.functions[function].class : of_kernel(pc) ? CLASS_KERNEL : CLASS_LIBC;
     return s;
 }
 
@@ -136,5 +141,7 @@ void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
     } else if (s->class == CLASS_KERNEL) { /* user code may not: it gets an exception instead */
         if (info.kind == INSN_IRET || info.kind == INSN_SYSRET || info.kind == INSN_HLT)
             s->tail = info.kind;
+        else if (s->hook && s->hook->kind == HOOK_SYSCALL_EXIT)
+            s->tail = INSN_SYSRET;
     }
 }

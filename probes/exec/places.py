@@ -1,0 +1,212 @@
+"""Where something happens in a kernel: what ``probes/maps/KIND/hooks.toml`` describes, found in one kernel's code.
+
+What a rule does not find is listed as missing, with the reason; nothing is hooked on a guess.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from probes.exec.access import Source, first_access
+from probes.exec.disassembly import Code
+from probes.symbols import SymbolTable, find_data
+
+_SUFFIX: Final = re.compile(r"\.(constprop|isra|part|cold|lto_priv)(\.\d+)?")
+_UPPER_HALF: Final = (1 << 63, (1 << 64) - 1)
+_MOST_WAITS: Final = 64  # bits of `waited`, plugin/threads.h
+_NO_SYMBOL: Final = "no such symbol in this kernel"
+
+
+class Place(NamedTuple):
+    """What happens at an address: a kind of plugin/config.h, an operation's or event's name, a displacement."""
+
+    kind: str
+    name: str = ""
+    disp: int = 0
+
+
+class Kernel(NamedTuple):
+    """One kernel, as files and as what was read of them; ``symbols`` is the file that ``table`` was read from."""
+
+    table: SymbolTable
+    symbols: Path
+    code: Code
+
+
+def load_rules(kind: str) -> dict[str, Any]:
+    """Read ``probes/maps/KIND/hooks.toml``; docs/hooks.md says what it may hold."""
+    return tomllib.loads((resources.files("probes.maps") / kind / "hooks.toml").read_text(encoding="utf-8"))
+
+
+def address_range(rules: Mapping[str, Any], code: Code) -> tuple[int, int]:
+    """Give the first and the last address that is the kernel's, whether a function is known there or not."""
+    return (code.first, code.last) if rules.get("kernel_range") == "elf" else _UPPER_HALF
+
+
+def find(
+    rules: Mapping[str, Any], kernel: Kernel, syscalls: Mapping[str, str]
+) -> tuple[dict[int, Place], list[dict[str, str]]]:
+    """Give the places by address, and what is missing; ``syscalls`` maps system call names to operations."""
+    finder = _Finder(kernel, syscalls)
+    finder.system_calls(rules)
+    finder.named("fault", rules["fault"])
+    finder.named("trap", rules["trap"])
+    finder.interrupts(rules["irq"])
+    finder.locks(rules["lock"])
+    finder.threads(rules["access"])
+    return finder.places, finder.missing
+
+
+class _Finder:
+    def __init__(self, kernel: Kernel, syscalls: Mapping[str, str]) -> None:
+        self.kernel, self.code, self.syscalls = kernel, kernel.code, syscalls
+        self.places: dict[int, Place] = {}
+        self.missing: list[dict[str, str]] = []
+        self.folded: dict[str, list[int]] = {}
+        for index in range(len(kernel.table)):
+            for alias in kernel.table.aliases(index):
+                self.folded.setdefault(_SUFFIX.sub("", alias), []).append(index)
+
+    def lacks(self, what: str, reason: str) -> None:
+        self.missing.append({"what": what, "reason": reason})
+
+    def functions(self, symbol: str) -> list[tuple[int, int]]:
+        """Give address and size of all functions of a name, and of the pieces that compilers cut off them."""
+        table = self.kernel.table
+        return [(int(table.address[index]), int(table.size[index])) for index in self.folded.get(symbol, [])]
+
+    def entries(self, symbol: str) -> list[int]:
+        """Give the addresses where functions of a name are entered."""
+        table = self.kernel.table
+        whole = [index for index in self.folded.get(symbol, []) if not table.names[index].endswith(".cold")]
+        return [int(table.address[index]) for index in whole]
+
+    def named(self, kind: str, names: Mapping[str, str]) -> None:
+        for symbol, name in names.items():
+            if symbol not in self.folded:
+                self.lacks(f"{kind} {symbol}", _NO_SYMBOL)
+            for address in self.entries(symbol):
+                self.places[address] = Place(kind, name)
+
+    def matching(self, kind: str, pattern: str, name_of: Callable[[str], str], only: frozenset[int] | None) -> None:
+        """Hook the functions whose name matches, and of them only those at the addresses given."""
+        matches = [(match[1], symbol) for symbol in self.folded if (match := re.fullmatch(pattern, symbol))]
+        found = [
+            (name, at) for name, symbol in matches for at, _ in self.functions(symbol) if only is None or at in only
+        ]
+        if not found:
+            self.lacks(kind, f"no symbol matches {pattern}")
+        for name, address in found:
+            self.places[address] = Place(kind, name_of(name))
+
+    def system_calls(self, rules: Mapping[str, Any]) -> None:
+        self.named("syscall", dict.fromkeys(rules["syscall"], "syscall"))
+        for symbol in rules.get("syscall_exit", []):
+            jumps = [jump for at, size in self.functions(symbol) for jump in self.code.register_jumps(at, size)]
+            if len(jumps) == 1:
+                self.places[jumps[0]] = Place("syscall-exit")
+            else:
+                self.lacks(f"syscall-exit {symbol}", f"{len(jumps)} jumps through a register in it, not one")
+        if pattern := rules.get("handlers"):
+            self.matching("handler", pattern, self._operation, self._table(rules.get("handlers_in")))
+        if symbol := rules.get("handlers_switch"):
+            self._switch(symbol)
+
+    def _operation(self, syscall: str) -> str:
+        return self.syscalls.get(syscall, syscall)
+
+    def _table(self, symbol: str | None) -> frozenset[int] | None:
+        """Give the addresses that a variable of the kernel's holds; None if there is no such rule."""
+        if not symbol:
+            return None
+        table = find_data(self.kernel.symbols, symbol)
+        if table is None:
+            self.lacks(f"handler {symbol}", _NO_SYMBOL)
+        return frozenset(self.code.words(*table) if table else ())
+
+    def _switch(self, symbol: str) -> None:
+        """Hook the cases of the switch statement that all system calls go through, by the ABI's numbers."""
+        cases = next((found for at, size in self.functions(symbol) if (found := self.code.cases(at, size))), {})
+        if not cases:
+            self.lacks("handler", f"{symbol} has no jump table" if symbol in self.folded else _NO_SYMBOL)
+        names = _syscall_names()
+        targets = list(cases.values())
+        for number, address in cases.items():
+            if number in names and targets.count(address) == 1:
+                self.places[address] = Place("handler", self._operation(names[number]))
+            else:
+                self.lacks(f"handler of system call {number}", "its place is another's too, or it has no name")
+
+    def interrupts(self, rules: Mapping[str, Any]) -> None:
+        self.named("timer", dict.fromkeys(rules["timer"], "timer"))
+        for kind, key in (("irq", "functions"), ("device", "devices")):
+            if pattern := rules.get(key):
+                self.matching(kind, pattern, str, None)
+        for kind, key in (("irq", "tables"), ("device", "device_tables")):
+            for symbol, name in rules.get(key, {}).items():
+                if symbol not in self.folded:
+                    self.lacks(f"{kind} {symbol}", _NO_SYMBOL)
+                for address, size in self.functions(symbol):
+                    self.places |= dict.fromkeys(self.code.pushes(address, size), Place(kind, name))
+
+    def locks(self, rules: Mapping[str, Any]) -> None:
+        self.named("lock", {symbol: symbol for symbol in rules.get("functions", [])})
+        callees = {at for symbol in rules.get("callees", []) for at, _ in self.functions(symbol)}
+        for bit, symbol in enumerate(rules.get("callers", [])[:_MOST_WAITS], start=1):
+            sites = [site for at, size in self.functions(symbol) for site in self.code.calls(at, size, callees)]
+            if not sites:
+                self.lacks(f"lock {symbol}", "it does not wait" if symbol in self.folded else _NO_SYMBOL)
+                continue
+            self.places |= dict.fromkeys(self.entries(symbol), Place("lock-entry", "", bit))
+            self.places |= dict.fromkeys(sites, Place("lock", symbol, bit))
+
+    def threads(self, rules: Mapping[str, Any]) -> None:
+        found: dict[str, tuple[int, Place]] = {}
+        for kind, candidates in rules.items():
+            place = next((place for rule in candidates if (place := self._access(kind, rule, found))), None)
+            if place:
+                found[kind] = place
+            else:
+                self.lacks(kind, f"no access through the task in {_functions_of(candidates)}")
+        one = {"switch-out", "switch-in"} & found.keys()
+        if len(one) == 1:  # half of a switch would give threads other threads' work
+            half = one.pop()
+            del found[half]
+            self.lacks(half, "the other half of the switch was not found")
+        self.places |= dict(found.values())
+
+    def _access(
+        self, kind: str, rule: Mapping[str, Any], found: Mapping[str, tuple[int, Place]]
+    ) -> tuple[int, Place] | None:
+        after = 0
+        if "after" in rule:
+            if rule["after"] not in found:
+                return None
+            after = found[rule["after"]][0]
+        tls = None
+        if "tls" in rule:
+            variable = find_data(self.kernel.symbols, rule["tls"])
+            if variable is None:
+                return None
+            tls = variable[0] - self.code.tls_size  # ELF TLS, variant II: the block ends where %fs points
+        source = Source(rule.get("argument"), rule.get("pointee"), tls)
+        for address, size in self.functions(rule["function"]):
+            if access := first_access(self.code, address, size, source, after=after):
+                return access.address, Place(kind, "", access.disp)
+        return None
+
+
+def _functions_of(candidates: Iterable[Mapping[str, Any]]) -> str:
+    return ", ".join(rule["function"] for rule in candidates)
+
+
+def _syscall_names() -> dict[int, str]:
+    """Give number -> name of the x86-64 Linux ABI's system calls."""
+    text = (resources.files("probes.maps") / "syscalls-x86_64.toml").read_text(encoding="utf-8")
+    lists = tomllib.loads(text).items()
+    return {number: name for first, names in lists for number, name in enumerate(names, start=int(first))}
