@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from functools import cache as memoised
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from images.apps.describe import HERE, App
 from images.apps.targets import Target, named
@@ -26,12 +26,14 @@ from profiler import errors
 _MARKER = HERE.parent.parent / "probes" / "marker.h"
 _COMPILER = "gcc"
 _APT_LINE = "install it as root: apt-get install gcc libc6-dev"
+_COMMON = HERE / "common"  # what every app is linked with; what only one system needs is in a folder of its name
 _SOURCES = (".c", ".h", ".S")
+INCLUDE = ("-I.", "-Icommon")
 _MESSAGE_LINES = 8
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """One build: what is compiled for what, and the files that it takes by the names that they have while compiling."""
 
     app: App
@@ -39,8 +41,26 @@ class _Job:
     sysroot: Path | None
     files: dict[str, Path]
 
+    @classmethod
+    def of(cls, app: App, target: str, sysroot: Path | None = None) -> Job:
+        """Collect what building ``app`` for ``target`` takes; ``UsageError`` for an unknown target."""
+        return cls(app, named(target), sysroot, _files(app))
+
+    def lay_out(self, folder: Path) -> None:
+        """Copy the files to where the compiler, run in ``folder``, finds them."""
+        for name, path in self.files.items():
+            (folder / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / name)
+
+    def flags(self) -> list[str]:
+        """Give what compiling and linking are told."""
+        return [*self.app.cflags, *self.target.flags]
+
     def sources(self) -> list[str]:
-        return [*self.app.sources, *self.app.system_sources.get(self.target.system, ())]
+        """Give what is compiled, by the names in ``files``."""
+        folders = (PurePath("common"), PurePath("common", self.target.system))
+        common = [n for n in sorted(self.files) if PurePath(n).parent in folders and n.endswith(".c")]
+        return [*self.app.sources, *self.app.system_sources.get(self.target.system, ()), *common]
 
     def source_digest(self) -> str:
         """Hash what the app is, whatever it is built for and with: its files, and what app.toml says of building."""
@@ -65,7 +85,7 @@ def build(app: App, target: str, cache: Path, *, sysroot: Path | None = None) ->
     for an unknown target, ``ToolMissing`` without a compiler or libc, ``errors.AppBuild`` with the compiler's first
     lines if it refuses, ``DiskFull`` where there is no room.  Two builds at once are safe: the last rename loses.
     """
-    job = _Job(app, named(target), sysroot, _files(app))
+    job = Job.of(app, target, sysroot)
     if shutil.which(_COMPILER) is None:
         raise errors.ToolMissing(f"{_COMPILER} is not installed", hint=_APT_LINE)
     if job.target.sysroot and sysroot is None:
@@ -97,13 +117,14 @@ def build(app: App, target: str, cache: Path, *, sysroot: Path | None = None) ->
 def _files(app: App) -> dict[str, Path]:
     """Give every file that compiling may read, by its path below the folder in which that is done."""
     found = {_MARKER.name: _MARKER}
-    for path in app.folder.iterdir():
-        if path.suffix in _SOURCES:
-            found[path.name] = path
+    for folder, prefix in ((app.folder, PurePath()), (_COMMON, PurePath("common"))):
+        for path in folder.rglob("*"):
+            if path.suffix in _SOURCES:
+                found[str(prefix / path.relative_to(folder))] = path
     return found
 
 
-def _cached(place: Path, job: _Job) -> Program | None:
+def _cached(place: Path, job: Job) -> Program | None:
     """Return the build in ``place``, or None if there is none or it is not what its own digest says."""
     try:
         description = json.loads((place / "build.json").read_text(encoding="utf-8"))
@@ -148,17 +169,15 @@ def _run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def _compile(job: _Job, scratch: Path) -> None:
+def _compile(job: Job, scratch: Path) -> None:
     """Compile in ``scratch`` under relative names only, and leave ELF and description in ``scratch``/out."""
     out = scratch / "out"
     out.mkdir(mode=0o700)
-    for name, path in job.files.items():
-        (scratch / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.copyfile(path, scratch / name)
-    flags = [*job.app.cflags, *job.target.flags, f"-ffile-prefix-map={scratch}=."]
-    objects = [f"{Path(source).stem}.o" for source in job.sources()]
+    job.lay_out(scratch)
+    flags = [*job.flags(), f"-ffile-prefix-map={scratch}=."]
+    objects = [f"{source.replace('/', '-')}.o" for source in job.sources()]
     for source, object_ in zip(job.sources(), objects, strict=True):
-        _run([_COMPILER, *flags, "-I.", "-c", source, "-o", object_], scratch)
+        _run([_COMPILER, *flags, *INCLUDE, "-c", source, "-o", object_], scratch)
     _run([_COMPILER, *flags, *job.target.link, *objects, "-o", f"out/{job.app.name}"], scratch)
     functions = sorted(set().union(*(_functions(scratch / object_) for object_ in objects)))
     digest = sha256_file(out / job.app.name)

@@ -21,11 +21,11 @@ static int tour_null_call_run(long ops)
 
 	for (long i = 1; i < ops; i++)
 		if (getppid() != parent)
-			return tour_wrong("the parent changed");
+			return app_wrong("the parent changed");
 	return 0;
 }
 
-const struct tour_phase tour_null_call = {
+const struct app_phase tour_null_call = {
 	1, "null-call", "call", "What does it cost to enter the kernel and come back?",
 	10007, 101, tour_no_setup, tour_null_call_run, tour_no_setup,
 };
@@ -38,15 +38,15 @@ static int tour_clock_read_run(long ops)
 
 	for (long i = 0; i < ops; i++) {
 		if (clock_gettime(CLOCK_MONOTONIC, &now))
-			return tour_fail("clock_gettime", errno);
+			return app_fail("clock_gettime", errno);
 		if (now.tv_sec < before.tv_sec || (now.tv_sec == before.tv_sec && now.tv_nsec < before.tv_nsec))
-			return tour_wrong("the clock went backwards");
+			return app_wrong("the clock went backwards");
 		before = now;
 	}
 	return 0;
 }
 
-const struct tour_phase tour_clock_read = {
+const struct app_phase tour_clock_read = {
 	2, "clock-read", "read", "What does it cost to read the monotonic clock?",
 	40009, 101, tour_no_setup, tour_clock_read_run, tour_no_setup,
 };

@@ -22,7 +22,7 @@ static unsigned char tour_block[TOUR_BLOCK];
 static int tour_file_create_setup(long ops)
 {
 	(void)ops;
-	snprintf(tour_path, sizeof tour_path, "%s/file", tour_folder);
+	snprintf(tour_path, sizeof tour_path, "%s/file", app_folder);
 	return 0;
 }
 
@@ -33,14 +33,14 @@ static int tour_file_create_run(long ops)
 		ssize_t moved;
 
 		if (file < 0)
-			return tour_fail("open", errno);
+			return app_fail("open", errno);
 		moved = write(file, tour_block, TOUR_SMALL);
 		if (moved != TOUR_SMALL)
-			return tour_short("write", moved);
+			return app_short("write", moved);
 		if (close(file))
-			return tour_fail("close", errno);
+			return app_fail("close", errno);
 		if (unlink(tour_path))
-			return tour_fail("unlink", errno);
+			return app_fail("unlink", errno);
 	}
 	return 0;
 }
@@ -50,10 +50,10 @@ static int tour_file_create_finish(long ops)
 	struct stat status;
 
 	(void)ops;
-	return stat(tour_path, &status) ? 0 : tour_wrong("an unlinked file is still there");
+	return stat(tour_path, &status) ? 0 : app_wrong("an unlinked file is still there");
 }
 
-const struct tour_phase tour_file_create = {
+const struct app_phase tour_file_create = {
 	12, "file-create", "file", "What does a small file cost from its creation to its end?",
 	127, 11, tour_file_create_setup, tour_file_create_run, tour_file_create_finish,
 };
@@ -74,11 +74,11 @@ static long tour_folder_count(long ops)
 static int tour_file_tree_setup(long ops)
 {
 	if (ops > TOUR_FILES)
-		return tour_wrong("too many files for the tables");
+		return app_wrong("too many files for the tables");
 	for (long i = 0; i < tour_folder_count(ops); i++)
-		snprintf(tour_folders[i], TOUR_PATH, "%s/folder-%02ld", tour_folder, i);
+		snprintf(tour_folders[i], TOUR_PATH, "%s/folder-%02ld", app_folder, i);
 	for (long i = 0; i < ops; i++)
-		snprintf(tour_files[i], TOUR_PATH, "%s/folder-%02ld/file-%03ld", tour_folder, i / TOUR_PER_FOLDER, i);
+		snprintf(tour_files[i], TOUR_PATH, "%s/folder-%02ld/file-%03ld", app_folder, i / TOUR_PER_FOLDER, i);
 	return 0;
 }
 
@@ -89,16 +89,16 @@ static int tour_tree_make(long ops)
 		int file;
 
 		if (i % TOUR_PER_FOLDER == 0 && mkdir(tour_folders[i / TOUR_PER_FOLDER], 0700))
-			return tour_fail("mkdir", errno);
+			return app_fail("mkdir", errno);
 		file = open(tour_files[i], O_WRONLY | O_CREAT | O_EXCL, 0600);
 		if (file < 0)
-			return tour_fail("open to create", errno);
+			return app_fail("open to create", errno);
 		tour_block[0] = (unsigned char)i;
 		moved = write(file, tour_block, TOUR_SMALL);
 		if (moved != TOUR_SMALL)
-			return tour_short("write", moved);
+			return app_short("write", moved);
 		if (close(file))
-			return tour_fail("close", errno);
+			return app_fail("close", errno);
 	}
 	return 0;
 }
@@ -126,17 +126,17 @@ static int tour_tree_read(const char *path)
 	int file;
 
 	if (stat(path, &status))
-		return tour_fail("stat", errno);
+		return app_fail("stat", errno);
 	if (!S_ISREG(status.st_mode) || status.st_size != TOUR_SMALL)
-		return tour_wrong("stat says something else than what was made");
+		return app_wrong("stat says something else than what was made");
 	file = open(path, O_RDONLY);
 	if (file < 0)
-		return tour_fail("open to read", errno);
+		return app_fail("open to read", errno);
 	moved = read(file, text, sizeof text);
 	if (moved != TOUR_SMALL)
-		return tour_short("read", moved);
+		return app_short("read", moved);
 	if (close(file))
-		return tour_fail("close", errno);
+		return app_fail("close", errno);
 	return text[0];
 }
 
@@ -149,7 +149,7 @@ static int tour_tree_walk(long ops)
 		struct dirent *entry;
 
 		if (!folder)
-			return tour_fail("opendir", errno);
+			return app_fail("opendir", errno);
 		while ((entry = readdir(folder))) {
 			char path[TOUR_PATH];
 			int number;
@@ -157,7 +157,7 @@ static int tour_tree_walk(long ops)
 			if (entry->d_name[0] == '.')
 				continue;
 			if (!tour_join(path, tour_folders[i], entry->d_name))
-				return tour_wrong("a name is too long");
+				return app_wrong("a name is too long");
 			number = tour_tree_read(path);
 			if (number < 0)
 				return -1;
@@ -165,19 +165,19 @@ static int tour_tree_walk(long ops)
 			sum += number;
 		}
 		if (closedir(folder))
-			return tour_fail("closedir", errno);
+			return app_fail("closedir", errno);
 	}
-	return files == ops && sum == ops * (ops - 1) / 2 ? 0 : tour_wrong("the walk found other files");
+	return files == ops && sum == ops * (ops - 1) / 2 ? 0 : app_wrong("the walk found other files");
 }
 
 static int tour_tree_remove(long ops)
 {
 	for (long i = 0; i < ops; i++)
 		if (unlink(tour_files[i]))
-			return tour_fail("unlink", errno);
+			return app_fail("unlink", errno);
 	for (long i = 0; i < tour_folder_count(ops); i++)
 		if (rmdir(tour_folders[i]))
-			return tour_fail("rmdir", errno);
+			return app_fail("rmdir", errno);
 	return 0;
 }
 
@@ -191,10 +191,10 @@ static int tour_file_tree_finish(long ops)
 	struct stat status;
 
 	(void)ops;
-	return stat(tour_folders[0], &status) ? 0 : tour_wrong("a removed folder is still there");
+	return stat(tour_folders[0], &status) ? 0 : app_wrong("a removed folder is still there");
 }
 
-const struct tour_phase tour_file_tree = {
+const struct app_phase tour_file_tree = {
 	13, "file-tree", "file", "What does a tree of small files cost: made, walked, read and removed?",
 	101, 17, tour_file_tree_setup, tour_file_tree_run, tour_file_tree_finish,
 };
@@ -206,11 +206,11 @@ static int tour_stream = -1;
 static int tour_file_write_setup(long ops)
 {
 	(void)ops;
-	snprintf(tour_path, sizeof tour_path, "%s/stream", tour_folder);
+	snprintf(tour_path, sizeof tour_path, "%s/stream", app_folder);
 	for (long i = 0; i < TOUR_BLOCK; i++)
 		tour_block[i] = (unsigned char)(i * 7);
 	tour_stream = open(tour_path, O_RDWR | O_CREAT | O_EXCL, 0600);
-	return tour_stream < 0 ? tour_fail("open", errno) : 0;
+	return tour_stream < 0 ? app_fail("open", errno) : 0;
 }
 
 static int tour_file_write_run(long ops)
@@ -221,7 +221,7 @@ static int tour_file_write_run(long ops)
 		tour_block[0] = (unsigned char)i;
 		moved = write(tour_stream, tour_block, TOUR_BLOCK);
 		if (moved != TOUR_BLOCK)
-			return tour_short("write", moved);
+			return app_short("write", moved);
 	}
 	return 0;
 }
@@ -232,9 +232,9 @@ static int tour_file_read_run(long ops)
 		ssize_t moved = read(tour_stream, tour_block, TOUR_BLOCK);
 
 		if (moved != TOUR_BLOCK)
-			return tour_short("read", moved);
+			return app_short("read", moved);
 		if (tour_block[0] != (unsigned char)i || tour_block[TOUR_BLOCK - 1] != (unsigned char)((TOUR_BLOCK - 1) * 7))
-			return tour_wrong("a block reads back changed");
+			return app_wrong("a block reads back changed");
 	}
 	return 0;
 }
@@ -243,7 +243,7 @@ static int tour_file_read_setup(long ops)
 {
 	if (tour_file_write_setup(ops) || tour_file_write_run(ops))
 		return -1;
-	return lseek(tour_stream, 0, SEEK_SET) ? tour_fail("lseek", errno) : 0;
+	return lseek(tour_stream, 0, SEEK_SET) ? app_fail("lseek", errno) : 0;
 }
 
 static int tour_file_read_finish(long ops)
@@ -263,20 +263,20 @@ static int tour_file_write_finish(long ops)
 
 	if (tour_stream >= 0 && !fstat(tour_stream, &status)) {
 		if (status.st_size != ops * TOUR_BLOCK)
-			failed = tour_wrong("the file has another size");
+			failed = app_wrong("the file has another size");
 		else if (lseek(tour_stream, 0, SEEK_SET) || tour_file_read_run(ops))
-			failed = tour_wrong("the file does not read back");
+			failed = app_wrong("the file does not read back");
 	}
 	tour_file_read_finish(ops);
 	return failed;
 }
 
-const struct tour_phase tour_file_write = {
+const struct app_phase tour_file_write = {
 	14, "file-write", "write of 16 KiB", "What does it cost to write a new file from its beginning to its end?",
 	211, 11, tour_file_write_setup, tour_file_write_run, tour_file_write_finish,
 };
 
-const struct tour_phase tour_file_read = {
+const struct app_phase tour_file_read = {
 	15, "file-read", "read of 16 KiB", "What does it cost to read a cached file from its beginning to its end?",
 	401, 11, tour_file_read_setup, tour_file_read_run, tour_file_read_finish,
 };

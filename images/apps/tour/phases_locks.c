@@ -11,7 +11,7 @@ static volatile long tour_mutex_count; /* guarded by it */
 
 static int tour_mutex_free_finish(long ops)
 {
-	return tour_mutex_count == ops ? 0 : tour_wrong("the count under the mutex is wrong");
+	return tour_mutex_count == ops ? 0 : app_wrong("the count under the mutex is wrong");
 }
 
 /* ---- mutex-free: nobody else wants it */
@@ -27,15 +27,15 @@ static int tour_mutex_free_run(long ops)
 {
 	for (long i = 0; i < ops; i++) {
 		if (pthread_mutex_lock(&tour_mutex))
-			return tour_wrong("pthread_mutex_lock failed");
+			return app_wrong("pthread_mutex_lock failed");
 		tour_mutex_count++;
 		if (pthread_mutex_unlock(&tour_mutex))
-			return tour_wrong("pthread_mutex_unlock failed");
+			return app_wrong("pthread_mutex_unlock failed");
 	}
 	return 0;
 }
 
-const struct tour_phase tour_mutex_free = {
+const struct app_phase tour_mutex_free = {
 	3, "mutex-free", "lock and unlock", "What does a mutex cost that nobody else wants?",
 	40009, 101, tour_mutex_free_setup, tour_mutex_free_run, tour_mutex_free_finish,
 };
@@ -70,7 +70,7 @@ static void tour_ring_leave(long place)
 static int tour_ring_take(long place)
 {
 	if (pthread_mutex_lock(&tour_ring[place].mutex))
-		return tour_wrong("pthread_mutex_lock failed");
+		return app_wrong("pthread_mutex_lock failed");
 	atomic_store_explicit(&tour_ring[place].held, 1, memory_order_relaxed);
 	return 0;
 }
@@ -129,13 +129,13 @@ static int tour_mutex_contended_finish(long ops)
 	}
 	pthread_barrier_destroy(&tour_ring_ready);
 	if (!failed && sum != ops)
-		return tour_wrong("the counts under the mutexes are wrong");
+		return app_wrong("the counts under the mutexes are wrong");
 	if (!failed && atomic_load(&tour_met) < ops / 4)
-		return tour_wrong("the mutexes were hardly ever contended");
+		return app_wrong("the mutexes were hardly ever contended");
 	return failed;
 }
 
-const struct tour_phase tour_mutex_contended = {
+const struct app_phase tour_mutex_contended = {
 	4, "mutex-contended", "lock and unlock", "What does a mutex cost that another thread holds, and that a third wants?",
 	1009, 31, tour_mutex_contended_setup, tour_mutex_contended_run, tour_mutex_contended_finish,
 };
@@ -195,11 +195,11 @@ static int tour_condvar_pingpong_finish(long ops)
 	int failed = tour_workers_join();
 
 	if (!failed && tour_turns != ops)
-		return tour_wrong("the worker had another number of turns");
+		return app_wrong("the worker had another number of turns");
 	return failed;
 }
 
-const struct tour_phase tour_condvar_pingpong = {
+const struct app_phase tour_condvar_pingpong = {
 	5, "condvar-pingpong", "round trip",
 	"What does it cost to wake another thread through a condition variable and be woken by it?",
 	401, 17, tour_condvar_pingpong_setup, tour_condvar_pingpong_run, tour_condvar_pingpong_finish,

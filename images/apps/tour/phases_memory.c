@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "system.h"
+
 #define TOUR_BLOCKS 64    /* live at any time */
 #define TOUR_PAGE 4096
 #define TOUR_MAP_PAGES 4
@@ -32,7 +34,7 @@ static int tour_blocks_setup(void)
 		uintptr_t *block = tour_block_make(i);
 
 		if (!block)
-			return tour_fail("malloc", errno);
+			return app_fail("malloc", errno);
 		atomic_store(&tour_blocks[i], block);
 	}
 	return 0;
@@ -46,7 +48,7 @@ static int tour_blocks_finish(void)
 		uintptr_t *block = atomic_exchange(&tour_blocks[i], NULL);
 
 		if (block && *block != ~(uintptr_t)block)
-			failed = tour_wrong("a block was overwritten");
+			failed = app_wrong("a block was overwritten");
 		free(block);
 	}
 	return failed;
@@ -58,10 +60,10 @@ static int tour_block_replace(long number)
 	uintptr_t *block = tour_block_make(number);
 
 	if (!block)
-		return tour_fail("malloc", errno);
+		return app_fail("malloc", errno);
 	block = atomic_exchange_explicit(&tour_blocks[number % TOUR_BLOCKS], block, memory_order_acq_rel);
 	if (*block != ~(uintptr_t)block)
-		return tour_wrong("a block was overwritten");
+		return app_wrong("a block was overwritten");
 	free(block);
 	return 0;
 }
@@ -88,7 +90,7 @@ static int tour_malloc_one_finish(long ops)
 	return tour_blocks_finish();
 }
 
-const struct tour_phase tour_malloc_one = {
+const struct app_phase tour_malloc_one = {
 	8, "malloc-one", "malloc and free", "What does a small allocation cost in one thread?",
 	20011, 211, tour_malloc_one_setup, tour_malloc_one_run, tour_malloc_one_finish,
 };
@@ -136,7 +138,7 @@ static int tour_malloc_several_finish(long ops)
 	return tour_blocks_finish() | failed;
 }
 
-const struct tour_phase tour_malloc_several = {
+const struct app_phase tour_malloc_several = {
 	9, "malloc-several", "malloc and free", "What does a small allocation cost when four threads allocate and free?",
 	20011, 1009, tour_malloc_several_setup, tour_malloc_several_run, tour_malloc_several_finish,
 };
@@ -151,8 +153,8 @@ static int tour_page_touch_setup(long ops)
 	void *fresh = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (fresh == MAP_FAILED)
-		return tour_fail("mmap", errno);
-	tour_linux_small_pages(fresh, length);
+		return app_fail("mmap", errno);
+	app_system_small_pages(fresh, length);
 	tour_fresh = fresh;
 	return 0;
 }
@@ -162,7 +164,7 @@ static int tour_page_touch_run(long ops)
 	for (long i = 0; i < ops; i++) {
 		tour_fresh[i * TOUR_PAGE] = 1;
 		if (tour_fresh[i * TOUR_PAGE + TOUR_PAGE / 2])
-			return tour_wrong("a fresh page is not empty");
+			return app_wrong("a fresh page is not empty");
 	}
 	return 0;
 }
@@ -175,13 +177,13 @@ static int tour_page_touch_finish(long ops)
 		return 0;
 	for (long i = 0; i < ops; i++)
 		if (tour_fresh[i * TOUR_PAGE] > 1)
-			failed = tour_wrong("a page holds something else");
+			failed = app_wrong("a page holds something else");
 	munmap((void *)tour_fresh, (size_t)ops * TOUR_PAGE);
 	tour_fresh = NULL;
 	return failed;
 }
 
-const struct tour_phase tour_page_touch = {
+const struct app_phase tour_page_touch = {
 	10, "page-touch", "page of 4 KiB", "What does the first touch of fresh memory cost?",
 	1009, 31, tour_page_touch_setup, tour_page_touch_run, tour_page_touch_finish,
 };
@@ -202,19 +204,19 @@ static int tour_map_unmap_run(long ops)
 			mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		if (map == MAP_FAILED)
-			return tour_fail("mmap", errno);
+			return app_fail("mmap", errno);
 		for (int page = 0; page < TOUR_MAP_PAGES; page++) {
 			map[page * TOUR_PAGE] = 1;
 			if (map[page * TOUR_PAGE + TOUR_PAGE / 2])
-				return tour_wrong("a fresh page is not empty");
+				return app_wrong("a fresh page is not empty");
 		}
 		if (munmap((void *)map, length))
-			return tour_fail("munmap", errno);
+			return app_fail("munmap", errno);
 	}
 	return 0;
 }
 
-const struct tour_phase tour_map_unmap = {
+const struct app_phase tour_map_unmap = {
 	11, "map-unmap", "mapping of 4 pages", "What does it cost to map memory, touch it, and give it back?",
 	127, 11, tour_map_unmap_setup, tour_map_unmap_run, tour_map_unmap_setup,
 };

@@ -21,7 +21,7 @@ static int tour_echo(int index, long ops)
 		if (moved == 1)
 			moved = write(tour_back[1], &byte, 1);
 		if (moved != 1) {
-			tour_short("echo through the pipe", moved);
+			app_short("echo through the pipe", moved);
 			tour_close(&tour_back[1]); /* or main would wait for ever */
 			return -1;
 		}
@@ -32,7 +32,7 @@ static int tour_echo(int index, long ops)
 static int tour_pipe_pingpong_setup(long ops)
 {
 	if (pipe(tour_there) || pipe(tour_back))
-		return tour_fail("pipe", errno);
+		return app_fail("pipe", errno);
 	return tour_workers_start(1, tour_echo, ops);
 }
 
@@ -45,12 +45,12 @@ static int tour_pipe_pingpong_run(long ops)
 		ssize_t moved = write(tour_there[1], &sent, 1);
 
 		if (moved != 1)
-			return tour_short("write to the pipe", moved);
+			return app_short("write to the pipe", moved);
 		moved = read(tour_back[0], &got, 1);
 		if (moved != 1)
-			return tour_short("read from the pipe", moved);
+			return app_short("read from the pipe", moved);
 		if (sent != got)
-			return tour_wrong("another byte came back");
+			return app_wrong("another byte came back");
 	}
 	tour_workers_wait();
 	return 0;
@@ -68,7 +68,7 @@ static int tour_pipe_finish(long ops)
 	return failed;
 }
 
-const struct tour_phase tour_pipe_pingpong = {
+const struct app_phase tour_pipe_pingpong = {
 	6, "pipe-pingpong", "round trip", "What does it cost to wake another thread through a pipe and be woken by it?",
 	401, 17, tour_pipe_pingpong_setup, tour_pipe_pingpong_run, tour_pipe_finish,
 };
@@ -91,11 +91,11 @@ static int tour_drain(int index, long ops)
 
 		if (moved <= 0) {
 			tour_close(&tour_there[0]); /* main's next write fails */
-			return tour_short("read from the pipe", moved);
+			return app_short("read from the pipe", moved);
 		}
 		if (first < moved && tour_in[first] != (unsigned char)((at + first) / TOUR_CHUNK)) {
 			tour_close(&tour_there[0]);
-			return tour_wrong("a chunk came through the pipe changed or out of order");
+			return app_wrong("a chunk came through the pipe changed or out of order");
 		}
 		at += moved;
 	}
@@ -107,7 +107,7 @@ static int tour_pipe_throughput_setup(long ops)
 	for (long i = 0; i < TOUR_CHUNK; i++)
 		tour_out[i] = tour_in[i] = (unsigned char)(i * 7);
 	if (pipe(tour_there))
-		return tour_fail("pipe", errno);
+		return app_fail("pipe", errno);
 	return tour_workers_start(1, tour_drain, ops);
 }
 
@@ -120,13 +120,13 @@ static int tour_pipe_throughput_run(long ops)
 		tour_out[0] = (unsigned char)i;
 		moved = write(tour_there[1], tour_out, sizeof tour_out);
 		if (moved != (ssize_t)sizeof tour_out)
-			return tour_short("write to the pipe", moved);
+			return app_short("write to the pipe", moved);
 	}
 	tour_workers_wait();
 	return 0;
 }
 
-const struct tour_phase tour_pipe_throughput = {
+const struct app_phase tour_pipe_throughput = {
 	7, "pipe-throughput", "write of 64 KiB", "What does it cost to move bulk data to another thread through a pipe?",
 	97, 3, tour_pipe_throughput_setup, tour_pipe_throughput_run, tour_pipe_finish,
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Waiting for descriptors with poll.  Its Linux cousin epoll-100 is in linux.c. */
+/* Waiting for descriptors with poll.  Its cousin epoll-100 is in epoll.c. */
 #define _GNU_SOURCE
 #include "tour.h"
 
@@ -17,7 +17,7 @@ int tour_pipes_open(void)
 		tour_pipes[i][0] = tour_pipes[i][1] = -1;
 	for (int i = 0; i < TOUR_HUNDRED; i++)
 		if (pipe(tour_pipes[i]))
-			return tour_fail("pipe", errno);
+			return app_fail("pipe", errno);
 	return 0;
 }
 
@@ -50,11 +50,11 @@ static int tour_poll_100_run(long ops)
 		char byte = (char)i, got;
 
 		if (write(tour_pipes[which][1], &byte, 1) != 1)
-			return tour_fail("write to a pipe", errno);
+			return app_fail("write to a pipe", errno);
 		if (poll(tour_polled, TOUR_HUNDRED, -1) != 1 || !(tour_polled[which].revents & POLLIN))
-			return tour_wrong("poll did not name the one pipe that has something");
+			return app_wrong("poll did not name the one pipe that has something");
 		if (read(tour_pipes[which][0], &got, 1) != 1 || got != byte)
-			return tour_wrong("the byte in the pipe is another one");
+			return app_wrong("the byte in the pipe is another one");
 	}
 	return 0;
 }
@@ -66,7 +66,7 @@ static int tour_poll_100_finish(long ops)
 	return 0;
 }
 
-const struct tour_phase tour_poll_100 = {
+const struct app_phase tour_poll_100 = {
 	20, "poll-100", "event", "What does it cost to learn through poll which one of 100 descriptors is ready?",
 	149, 101, tour_poll_100_setup, tour_poll_100_run, tour_poll_100_finish,
 };
@@ -96,18 +96,18 @@ static int tour_poller(int index, long ops)
 		ssize_t moved;
 
 		if (poll(&polled, 1, -1) != 1)
-			return tour_fail("poll", errno);
+			return app_fail("poll", errno);
 		moved = read(tour_shared[0], &byte, 1);
 		if (moved < 0 && errno == EAGAIN)
 			continue; /* another one was faster */
 		if (moved != 1)
-			return tour_short("read by a poller", moved);
+			return app_short("read by a poller", moved);
 		if (byte == TOUR_STOP)
 			return 0;
 		atomic_fetch_add(&tour_taken, 1);
 		moved = write(tour_answers[1], &byte, 1);
 		if (moved != 1)
-			return tour_short("write by a poller", moved);
+			return app_short("write by a poller", moved);
 	}
 }
 
@@ -119,7 +119,7 @@ static int tour_shared_poll_stop(void)
 		ssize_t moved = write(tour_shared[1], &byte, 1);
 
 		if (moved != 1)
-			return tour_short("write to the shared pipe", moved);
+			return app_short("write to the shared pipe", moved);
 	}
 	return 0;
 }
@@ -129,9 +129,9 @@ static int tour_shared_poll_setup(long ops)
 	tour_stopped = 1; /* so far there is nobody to stop */
 	atomic_store(&tour_taken, 0);
 	if (pipe(tour_shared) || pipe(tour_answers))
-		return tour_fail("pipe", errno);
+		return app_fail("pipe", errno);
 	if (fcntl(tour_shared[0], F_SETFL, O_NONBLOCK))
-		return tour_fail("fcntl", errno);
+		return app_fail("fcntl", errno);
 	if (tour_workers_start(TOUR_POLLERS, tour_poller, ops))
 		return -1;
 	tour_stopped = 0;
@@ -146,10 +146,10 @@ static int tour_shared_poll_run(long ops)
 		ssize_t moved = write(tour_shared[1], &byte, 1);
 
 		if (moved != 1)
-			return tour_short("write to the shared pipe", moved);
+			return app_short("write to the shared pipe", moved);
 		moved = read(tour_answers[0], &byte, 1);
 		if (moved != 1)
-			return tour_short("read of the answer", moved);
+			return app_short("read of the answer", moved);
 	}
 	if (tour_shared_poll_stop())
 		return -1;
@@ -165,11 +165,11 @@ static int tour_shared_poll_finish(long ops)
 	tour_close_pipe(tour_shared);
 	tour_close_pipe(tour_answers);
 	if (!failed && atomic_load(&tour_taken) != ops)
-		return tour_wrong("the pollers took another number of bytes");
+		return app_wrong("the pollers took another number of bytes");
 	return failed;
 }
 
-const struct tour_phase tour_shared_poll = {
+const struct app_phase tour_shared_poll = {
 	16, "shared-poll", "event", "What does an event cost on a descriptor that four threads poll?",
 	307, 17, tour_shared_poll_setup, tour_shared_poll_run, tour_shared_poll_finish,
 };

@@ -25,22 +25,22 @@ static int tour_connect(void)
 	int one = 1, failed = 0;
 
 	if (listener < 0)
-		return tour_fail("socket", errno);
+		return app_fail("socket", errno);
 	if (bind(listener, (struct sockaddr *)&address, length))
-		failed = tour_fail("bind", errno);
+		failed = app_fail("bind", errno);
 	else if (listen(listener, 1))
-		failed = tour_fail("listen", errno);
+		failed = app_fail("listen", errno);
 	else if (getsockname(listener, (struct sockaddr *)&address, &length))
-		failed = tour_fail("getsockname", errno);
+		failed = app_fail("getsockname", errno);
 	else if ((tour_client = socket(AF_INET, SOCK_STREAM, 0)) < 0)
-		failed = tour_fail("socket", errno);
+		failed = app_fail("socket", errno);
 	else if (connect(tour_client, (struct sockaddr *)&address, length))
-		failed = tour_fail("connect", errno);
+		failed = app_fail("connect", errno);
 	else if ((tour_server = accept(listener, NULL, NULL)) < 0)
-		failed = tour_fail("accept", errno);
+		failed = app_fail("accept", errno);
 	else if (setsockopt(tour_client, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) ||
 		 setsockopt(tour_server, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one))
-		failed = tour_fail("setsockopt", errno);
+		failed = app_fail("setsockopt", errno);
 	close(listener);
 	return failed;
 }
@@ -70,7 +70,7 @@ static int tour_tcp_echo(int index, long ops)
 		if (moved == 1)
 			moved = send(tour_server, &byte, 1, 0);
 		if (moved != 1) {
-			tour_short("echo over TCP", moved);
+			app_short("echo over TCP", moved);
 			shutdown(tour_server, SHUT_RDWR); /* or main would wait for ever */
 			return -1;
 		}
@@ -91,18 +91,18 @@ static int tour_tcp_pingpong_run(long ops)
 		ssize_t moved = send(tour_client, &sent, 1, 0);
 
 		if (moved != 1)
-			return tour_short("send", moved);
+			return app_short("send", moved);
 		moved = recv(tour_client, &got, 1, 0);
 		if (moved != 1)
-			return tour_short("recv", moved);
+			return app_short("recv", moved);
 		if (sent != got)
-			return tour_wrong("another byte came back");
+			return app_wrong("another byte came back");
 	}
 	tour_workers_wait();
 	return 0;
 }
 
-const struct tour_phase tour_tcp_pingpong = {
+const struct app_phase tour_tcp_pingpong = {
 	17, "tcp-pingpong", "round trip", "What does a round trip over loopback TCP cost?",
 	151, 17, tour_tcp_pingpong_setup, tour_tcp_pingpong_run, tour_tcp_finish,
 };
@@ -119,12 +119,12 @@ static int tour_tcp_drain(int index, long ops)
 
 		if (moved <= 0) {
 			shutdown(tour_server, SHUT_RDWR);
-			return tour_short("recv", moved);
+			return app_short("recv", moved);
 		}
 		for (long first = -at & (TOUR_SEND - 1); first < moved; first += TOUR_SEND)
 			if (tour_received[first] != (unsigned char)((at + first) / TOUR_SEND)) {
 				shutdown(tour_server, SHUT_RDWR);
-				return tour_wrong("a block came over TCP changed or out of order");
+				return app_wrong("a block came over TCP changed or out of order");
 			}
 		at += moved;
 	}
@@ -147,13 +147,13 @@ static int tour_tcp_stream_run(long ops)
 		tour_sent[0] = (unsigned char)i;
 		moved = send(tour_client, tour_sent, TOUR_SEND, 0);
 		if (moved != TOUR_SEND)
-			return tour_short("send", moved);
+			return app_short("send", moved);
 	}
 	tour_workers_wait();
 	return 0;
 }
 
-const struct tour_phase tour_tcp_stream = {
+const struct app_phase tour_tcp_stream = {
 	18, "tcp-stream", "send of 16 KiB", "What does it cost to move bulk data one way over loopback TCP?",
 	211, 11, tour_tcp_stream_setup, tour_tcp_stream_run, tour_tcp_finish,
 };

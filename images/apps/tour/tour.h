@@ -5,33 +5,7 @@
 
 #include <stddef.h>
 
-/*
- * One kernel question.  `setup` makes all that `run` needs; `run` does `ops` ops and nothing else; `finish` checks what
- * can be checked afterwards and gives everything back, also after a setup that went half way.  Each returns 0, or -1
- * after tour_fail or tour_wrong.  All three are called twice: with `warm` ops unmarked, then with `ops` ops, `run` being
- * the window.  `ops` is prime, so that a count that matches it matches nothing else.
- */
-struct tour_phase {
-	int number;
-	const char *name;
-	const char *op;
-	const char *question;
-	long ops;
-	long warm;
-	int (*setup)(long ops);
-	int (*run)(long ops);
-	int (*finish)(long ops);
-};
-
-extern const struct tour_phase *const tour_phases[];
-extern const size_t tour_phase_count;
-
-/* A call failed with this error number: "unsupported" if it says that the guest has no such thing, else "failed". */
-int tour_fail(const char *call, int error);
-/* A read, write, send or recv that moved less than it had to: failed, or ended early. */
-int tour_short(const char *call, long moved);
-/* The calls worked, but the result is wrong. */
-int tour_wrong(const char *what);
+#include "app.h"
 
 /*
  * Worker threads: created and parked before the window, let go in it, waited for in it, joined after it.  In the window
@@ -55,27 +29,14 @@ extern int tour_pipes[TOUR_HUNDRED][2];
 int tour_pipes_open(void);
 void tour_pipes_close(void);
 
-/* Sleeps so long that every thread that is about to block has blocked. */
-void tour_settle(void);
-
-/* A directory in the memory file system, made before the first phase. */
-extern char tour_folder[64];
-
-/* linux.c: what only Linux has.  Elsewhere these do nothing. */
-void tour_linux_init(void);            /* as PID 1: file systems, loopback */
-void tour_linux_small_pages(void *address, size_t length);
-
-/* guest.c: the "weaklink: guest" lines. */
-void tour_guest_report(void);
-
-extern const struct tour_phase tour_null_call, tour_clock_read;                                  /* phases_calls.c */
-extern const struct tour_phase tour_mutex_free, tour_mutex_contended, tour_condvar_pingpong;     /* phases_locks.c */
-extern const struct tour_phase tour_pipe_pingpong, tour_pipe_throughput;                         /* phases_pipe.c */
-extern const struct tour_phase tour_malloc_one, tour_malloc_several, tour_page_touch, tour_map_unmap; /* _memory.c */
-extern const struct tour_phase tour_file_create, tour_file_tree, tour_file_write, tour_file_read; /* phases_file.c */
-extern const struct tour_phase tour_shared_poll, tour_poll_100;                                  /* phases_poll.c */
-extern const struct tour_phase tour_epoll_100;                                                   /* linux.c */
-extern const struct tour_phase tour_tcp_pingpong, tour_tcp_stream;                               /* phases_tcp.c */
-extern const struct tour_phase tour_thread_create, tour_fork_wait;                               /* phases_process.c */
+extern const struct app_phase tour_null_call, tour_clock_read;                                   /* phases_calls.c */
+extern const struct app_phase tour_mutex_free, tour_mutex_contended, tour_condvar_pingpong;      /* phases_locks.c */
+extern const struct app_phase tour_pipe_pingpong, tour_pipe_throughput;                          /* phases_pipe.c */
+extern const struct app_phase tour_malloc_one, tour_malloc_several, tour_page_touch, tour_map_unmap; /* _memory.c */
+extern const struct app_phase tour_file_create, tour_file_tree, tour_file_write, tour_file_read; /* phases_file.c */
+extern const struct app_phase tour_shared_poll, tour_poll_100;                                   /* phases_poll.c */
+extern const struct app_phase tour_epoll_100;                                      /* epoll.c, or else no_epoll.c */
+extern const struct app_phase tour_tcp_pingpong, tour_tcp_stream;                                /* phases_tcp.c */
+extern const struct app_phase tour_thread_create, tour_fork_wait;                                /* phases_process.c */
 
 #endif

@@ -50,7 +50,7 @@ int tour_workers_start(int count, tour_work work, long ops)
 	tour_crew.work = work;
 	tour_crew.ops = ops;
 	if (sem_init(&tour_crew.start, 0, 0) || sem_init(&tour_crew.done, 0, 0))
-		return tour_fail("sem_init", errno);
+		return app_fail("sem_init", errno);
 	while (tour_crew.count < count) {
 		int index = tour_crew.count;
 
@@ -62,7 +62,7 @@ int tour_workers_start(int count, tour_work work, long ops)
 	}
 	/* nobody gets there before being let go, so the number is known by now */
 	pthread_barrier_init(&tour_crew.leave, NULL, (unsigned)tour_crew.count + 1);
-	return error ? tour_fail("pthread_create", error) : 0;
+	return error ? app_fail("pthread_create", error) : 0;
 }
 
 void tour_workers_go(void)
