@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from profiler import __version__
 from profiler.campaign import Result, RunFailed
 from profiler.errors import GuestExit, GuestHang, GuestPanic, UsageError
-from profiler.machine import boot, qemu
+from profiler.machine import boot, locate, qemu
 from profiler.machine.command import CPU, Command
 from profiler.plan import Run
 
@@ -82,7 +82,7 @@ class ExecRecorder:
         runtime = guest.runtime(run.guest.runtime)
         program = self._program(runtime.app)
         args = ["--spin", str(run.seed.spin), *self._selected]
-        bootable = prepare(run.guest, program, args, work=work, progress=self._step)
+        bootable = self._located(run, prepare(run.guest, program, args, work=work, progress=self._step))
         hooks, config = self._configure(bootable, work)
         self.prepared = Prepared(guest, runtime, program, bootable, hooks, config)
         manifest = self._manifest(run)
@@ -148,6 +148,14 @@ class ExecRecorder:
             self._programs[target] = apps.build(self._app, target, self._cache)
         return self._programs[target]
 
+    def _located(self, run: Run, bootable: Bootable) -> Bootable:
+        """The same, with all that the guest's loader puts into the app's memory."""
+        command = self.command(run, bootable, Path("unused"), None)
+        try:
+            return replace(bootable, user=locate.find(bootable, command, self._cache, self._step))
+        except locate.Unlocated as failed:
+            raise RunFailed(failed.failure, failed.console) from failed
+
     def _configure(self, bootable: Bootable, work: Path) -> tuple[Hooks, Path]:
         """The probe's configuration for a kernel and what an app loads, as a file in ``work``; made once for each."""
         from probes import maps
@@ -176,7 +184,7 @@ class ExecRecorder:
             qemu=self._qemu.path, machine=bootable.machine, memory_mib=bootable.memory_mib + run.seed.memory_mib,
             kernel=bootable.kernel.elf,
             initrd=bootable.initrd, append=bootable.append, clock=run.seed.clock,
-            random_seed=run.seed.number, qmp_socket=socket, plugin=plugin,
+            random_seed=run.seed.number, qmp_socket=socket, plugin=plugin, disk=bootable.disk,
         )  # fmt: skip
 
     def _manifest(self, run: Run) -> dict[str, Any]:

@@ -75,17 +75,18 @@ def run(
     panics: Sequence[str],
     limits: Limits | None = None,
     on_line: Callable[[str], None] = lambda line: None,
+    until: Callable[[str], bool] = lambda line: False,
 ) -> Outcome:
     """Boot a guest, listen until the app is done or a limit strikes, end QEMU, and judge.
 
-    ``command`` is given the path for the control socket, in a directory that only this user may enter.  A failure of
-    the guest is returned in the outcome together with its console; what interrupts us (Ctrl-C) passes through after
-    QEMU has been killed.
+    ``command`` is given the path for the control socket, in a directory that only this user may enter.  Where ``until``
+    says yes to a line, that is enough, and QEMU is killed.  A failure of the guest is returned in the outcome together
+    with its console; what interrupts us (Ctrl-C) passes through after QEMU has been killed.
     """
     with tempfile.TemporaryDirectory(prefix="weaklink-") as private:  # mkdtemp: mode 0700
         socket, stderr_path = Path(private, "qmp.sock"), Path(private, "stderr")
         with stderr_path.open("wb") as stderr, _started(command(socket), stderr.fileno()) as process:
-            watch = _Watch(process, limits or Limits(), panics, on_line)
+            watch = _Watch(process, limits or Limits(), panics, on_line, until)
             watch.listen()
             exit_code = control.quit_politely(process, socket) if watch.over_gently else _killed(process)
             watch.drain()
@@ -130,6 +131,7 @@ class _Watch:
         limits: Limits,
         panics: Sequence[str],
         on_line: Callable[[str], None],
+        until: Callable[[str], bool],
     ) -> None:
         assert process.stdout is not None
         self.console = Console(process.stdout.fileno())
@@ -137,7 +139,7 @@ class _Watch:
         self.lines: list[str] = []
         self.limit = ""
         self.boot_s = self.wall_s = self.boot_cpu_s = self.cpu_s = 0.0
-        self._process, self._limits, self._on_line = process, limits, on_line
+        self._process, self._limits, self._on_line, self._until = process, limits, on_line, until
         self._panic = panic_pattern(panics)
         self._panicked: float | None = None
         self._started = self._moved = time.monotonic()
@@ -154,6 +156,8 @@ class _Watch:
             now = time.monotonic()
             if line is not None:
                 self._take(line, now)
+                if self._until(line):
+                    break
             if self._panicked is not None and now - self._panicked > PANIC_TAIL_S:
                 break
             self._look_at_limits(now)

@@ -19,7 +19,10 @@ CPU is in the manifest.
 
 @dataclass(frozen=True)
 class Command:
-    """All that decides how a guest runs; ``plugin`` is the whole ``-plugin`` argument, None runs without the probe."""
+    """All that decides how a guest runs; ``plugin`` is the whole ``-plugin`` argument, None runs without the probe.
+
+    ``disk`` is a raw image that the guest can only read.
+    """
 
     qemu: Path
     machine: str
@@ -32,13 +35,15 @@ class Command:
     qmp_socket: Path
     plugin: str | None = None
     cpu: str = CPU
+    disk: Path | None = None
 
     def argv(self) -> list[str]:
         """The arguments for QEMU, program first.
 
-        One vCPU, instructions as the clock, nothing from the host that could differ between two runs: no network, no
-        disk, no display, a clock that starts at ``clock`` and runs with the guest, RDRAND from ``random_seed``.  The
-        sandbox denies what a guest that broke out of QEMU would want first.
+        One vCPU, instructions as the clock, and from the host as little as can be that could differ between two runs:
+        no network, no display, a clock that starts at ``clock`` and runs with the guest, RDRAND from ``random_seed``.
+        Only when a disk's answer comes is the host's affair.  The sandbox denies what a guest that broke out of QEMU
+        would want first.
         """
         argv = [str(self.qemu), "-nodefaults", "-no-user-config", "-display", "none"]
         argv += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny"]
@@ -50,6 +55,8 @@ class Command:
         argv += ["-kernel", str(self.kernel)]
         if self.initrd is not None:
             argv += ["-initrd", str(self.initrd)]
+        if self.disk is not None:
+            argv += ["-drive", self._drive(), "-device", "virtio-blk-pci,drive=disk"]
         argv += ["-append", self.append]
         if self.plugin is not None:
             argv += ["-plugin", self.plugin]
@@ -62,9 +69,17 @@ class Command:
         names = {str(self.kernel): "KERNEL", f"unix:{_comma(self.qmp_socket)},server=on,wait=off": "unix:QMP"}
         if self.initrd is not None:
             names[str(self.initrd)] = "INITRD"
+        if self.disk is not None:
+            names[self._drive()] = self._drive(Path("DISK"))
         if self.plugin is not None:
             names[self.plugin] = "PROBE"
         return shlex.join(names.get(argument, argument) for argument in argv)
+
+    def _drive(self, shown: Path | None = None) -> str:
+        """The ``-drive`` argument, of the disk itself or of a name to show in its place."""
+        path = shown or self.disk
+        assert path is not None
+        return f"if=none,id=disk,readonly=on,format=raw,file={_comma(path)}"
 
 
 def _comma(path: Path) -> str:

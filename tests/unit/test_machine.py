@@ -98,6 +98,15 @@ def test_nothing_of_the_host_gets_into_the_guest() -> None:
     assert not {"-netdev", "-nic", "-drive", "-enable-kvm", "-monitor"} & set(argv)
 
 
+def test_a_disk_can_only_be_read_and_hides_its_place() -> None:
+    with_disk = command(Path("/q"), disk=Path("/home/a,b/disk.img"))
+    argv = with_disk.argv()
+    assert argv[argv.index("-drive") + 1] == "if=none,id=disk,readonly=on,format=raw,file=/home/a,,b/disk.img"
+    assert argv[argv.index("-device") + 1] == "virtio-blk-pci,drive=disk"
+    assert with_disk.shown() == command(Path("/q"), disk=Path("/other")).shown()
+    assert "file=DISK" in with_disk.shown()
+
+
 def test_a_comma_in_the_control_sockets_path_is_no_option() -> None:
     argv = command(Path("/q"), qmp_socket=Path("/tmp/a,b/qmp.sock")).argv()
     assert argv[argv.index("-qmp") + 1] == "unix:/tmp/a,,b/qmp.sock,server=on,wait=off"
