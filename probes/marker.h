@@ -36,6 +36,12 @@ static inline __attribute__((always_inline)) void weaklink_disarm(void)
 	__asm__ volatile(WEAKLINK_MARK_(0x02) ::: "memory");
 }
 
+/* Of a launcher that waited for a program without markers: it is over. */
+static inline __attribute__((always_inline)) void weaklink_ended(void)
+{
+	__asm__ volatile(WEAKLINK_MARK_(0x04) ::: "memory");
+}
+
 /* The time stamp counter; under -icount it is virtual time. */
 static inline __attribute__((always_inline)) uint64_t weaklink_rdtsc(void)
 {

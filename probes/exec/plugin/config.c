@@ -25,6 +25,31 @@ static uint8_t class_of(char letter)
     return CLASS_LIBC;
 }
 
+/* A line that begins with `w`: what it says of the window; false if it says nothing. */
+static bool window_line(struct window *w, char *text)
+{
+    static const char *const kinds[] = {"arm %" SCNx64, "open at %" SCNx64, "close at %" SCNx64, "close exit %" SCNx64};
+    static const char open_line[] = "open line ", close_line[] = "close line ";
+    uint64_t addr;
+    unsigned name;
+    text[strcspn(text, "\n")] = 0;
+    w->given = true;
+    for (unsigned kind = 0; kind < sizeof kinds / sizeof *kinds; kind++)
+        if (w->n_triggers < TRIGGERS && sscanf(text, kinds[kind], &addr) == 1) {
+            w->triggers[w->n_triggers++] = (struct trigger){addr, (uint8_t)kind};
+            return true;
+        }
+    if (!strncmp(text, open_line, sizeof open_line - 1))
+        return snprintf(w->open_line, sizeof w->open_line, "%s", text + sizeof open_line - 1) > 0;
+    if (!strncmp(text, close_line, sizeof close_line - 1))
+        return snprintf(w->close_line, sizeof w->close_line, "%s", text + sizeof close_line - 1) > 0;
+    if (sscanf(text, "thread %u", &name) == 1 && name < 0x8000 && w->n_threads < sizeof w->threads / sizeof *w->threads) {
+        w->threads[w->n_threads++] = (uint16_t)name;
+        return true;
+    }
+    return false;
+}
+
 bool config_read(struct config *c, const char *path)
 {
     static const char *const kinds[HOOK_KINDS] = {"op",    "syscall", "syscall-exit", "handler",    "fault",
@@ -70,7 +95,7 @@ bool config_read(struct config *c, const char *path)
                 wrong = "unknown kind of hook";
             else if (c->n_hooks > 1 && h[-1].addr >= a)
                 wrong = "hooks are not sorted, or two stand at one address";
-        } else {
+        } else if (strncmp(text, "w ", 2) || !strchr(text, '\n') || !window_line(&c->window, text + 2)) {
             wrong = "not understood";
         }
     }

@@ -55,6 +55,24 @@ static inline bool entered_by_interrupt(const struct hook *h)
     return h->kind >= HOOK_FAULT && h->kind <= HOOK_DEVICE;
 }
 
+enum trigger_kind { ARM_AT, OPEN_AT, CLOSE_AT, CLOSE_EXIT /* in the program's own process only */ };
+
+struct trigger {
+    uint64_t addr;
+    uint8_t kind;
+};
+
+/* The window of a program that has no markers; without `given` markers decide. */
+#define TRIGGERS 32
+struct window {
+    bool given;
+    struct trigger triggers[TRIGGERS];
+    size_t n_triggers;
+    char open_line[256], close_line[256]; /* extended regular expressions; "" for none */
+    uint16_t threads[8];                  /* the operations whose new threads are of the same process */
+    size_t n_threads;                     /* 0: all are */
+};
+
 struct config {
     uint64_t kernel_first, kernel_last; /* what is the kernel's, even where no function is known */
     bool shared;                        /* the app has its addresses in the same half, and may call the kernel */
@@ -62,6 +80,7 @@ struct config {
     size_t n_functions;
     struct hook *hooks; /* sorted by addr, one per addr */
     size_t n_hooks;
+    struct window window;
 };
 
 /* Reads the configuration; on failure prints why on stderr and returns false. */

@@ -41,7 +41,7 @@ static void push_frame(enum frame_kind kind, const struct hook *hook, const stru
         trouble.frames++;
         return;
     }
-    bool in_call = t->op && before->class == CLASS_KERNEL && !before->tail;
+    bool in_call = t->op && before->class == CLASS_KERNEL && !changes_thread(before);
     struct frame f = {(uint8_t)kind, in_user_mode(t) && !in_call, hook->name, now.rep_pc, now.retry};
     now.retry = (struct retry){0};
     t->frames[t->n_frames++] = f;
@@ -134,9 +134,9 @@ void faulted(const struct segment *before, uint64_t began, uint64_t did, struct 
             now.rep_total--;
         }
     } else if (did + before->doubtful < before->n ||
-               (before->class == CLASS_KERNEL && !before->tail && !config.shared)) {
+               (before->class == CLASS_KERNEL && !changes_thread(before) && !config.shared)) {
         take_back(cell);
-    } else if (!before->tail) {
+    } else if (!changes_thread(before)) {
         now.retry = (struct retry){did == before->n ? before->last_pc : before->before_last_pc, cell, now.phase};
     }
 }

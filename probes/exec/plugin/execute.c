@@ -22,6 +22,16 @@ static void called_kernel(const struct segment *s)
         enter_operation(h);
 }
 
+static void tail_ended(uint8_t tail, const struct segment *s)
+{
+    if (tail == INSN_OUT)
+        window_listen();
+    else
+        finish_tail(tail, s);
+    if (tail == INSN_MARKER)
+        window_first_block();
+}
+
 static inline __attribute__((always_inline)) void begin(const struct segment *s, bool slow)
 {
     const struct segment *before = now.segment;
@@ -33,7 +43,7 @@ static inline __attribute__((always_inline)) void begin(const struct segment *s,
     if (slow && unlikely(s->hook && s->hook->kind == HOOK_FAULT))
         faulted(before, began, did, cell);
     if (unlikely(before->tail) && did == before->n)
-        finish_tail(before->tail, s);
+        tail_ended(before->tail, s);
     if (slow && config.shared && (before->class != CLASS_KERNEL || before->tail == INSN_IRET))
         called_kernel(s);
     if (slow && s->hook)
@@ -144,6 +154,17 @@ static void charge_idle(const struct thread *t)
     now.idle_by_device = false;
 }
 
+/* A process of its own, unless it is a thread that one of the program's makes. */
+static uint32_t process_of_new(const struct thread *creator)
+{
+    const struct window *w = &config.window;
+    static uint32_t processes;
+    for (size_t i = 0; i < w->n_threads; i++)
+        if (creator->op == w->threads[i])
+            return creator->process;
+    return w->n_threads ? ++processes : creator->process;
+}
+
 void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata)
 {
     (void)vcpu;
@@ -178,6 +199,7 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
         if (h->kind == HOOK_NEW) {
             threads_forget(task);
             other = threads_new(task, t->role == ROLE_MAIN ? ROLE_APP : t->role);
+            other->process = process_of_new(t);
         } else {
             other = threads_find(task);
         }

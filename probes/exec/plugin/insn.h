@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum insn_kind { INSN_OTHER, INSN_REP, INSN_IRET, INSN_SYSRET, INSN_HLT, INSN_MARKER };
+enum insn_kind { INSN_OTHER, INSN_REP, INSN_IRET, INSN_SYSRET, INSN_HLT, INSN_MARKER, INSN_OUT };
 
 struct insn_info {
     uint8_t kind;
@@ -84,6 +84,13 @@ static inline struct insn_info insn_decode(const uint8_t *b, size_t n)
             r.kind = INSN_REP;
             r.rep_size = !(op & 1) ? 1 : rexw && op > 0x6f ? 8 : o16 ? 2 : 4; /* INS, OUTS: at most 4 */
         }
+        break;
+    case 0xe6 ... 0xe7:
+        if (i + 1 < n)
+            r.kind = INSN_OUT;
+        break;
+    case 0xee ... 0xef:
+        r.kind = INSN_OUT;
         break;
     case 0xcf:
         r.kind = INSN_IRET;

@@ -21,13 +21,12 @@
 #include <string.h>
 
 /* Markers: see probes/marker.h. */
-enum { MARK_ARM = 0x01, MARK_DISARM = 0x02, MARK_PHASE_END = 0x03, MARK_PHASE = 0x10, MARK_PHASE_LAST = 0xd7 };
+enum { MARK_ARM = 0x01, MARK_DISARM = 0x02, MARK_PHASE_END = 0x03, MARK_ENDED = 0x04, MARK_PHASE = 0x10, MARK_PHASE_LAST = 0xd7 };
 
 static qemu_plugin_id_t plugin_id;
 static bool armed, finished;
 static char *out_dir;
 
-static void finish(bool complete);
 static void on_exit_qemu(WL_EXIT_ARGS);
 
 static void on_marker(unsigned vcpu, void *udata)
@@ -36,12 +35,17 @@ static void on_marker(unsigned vcpu, void *udata)
     uintptr_t code = (uintptr_t)udata;
     if (finished)
         return;
+    if (config.window.given) {
+        if (code == MARK_ENDED)
+            window_ended();
+        return;
+    }
     if (code >= MARK_PHASE && code <= MARK_PHASE_LAST && now.phase == NO_PHASE)
         phase_mark(true, (uint16_t)(code - MARK_PHASE));
     else if (code == MARK_PHASE_END && now.phase != NO_PHASE)
         phase_mark(false, now.phase);
     else if (code == MARK_DISARM)
-        finish(true);
+        probe_finish(true);
 }
 
 static void on_trans_armed(WL_TRANS_ARGS)
@@ -60,7 +64,6 @@ static void on_reset(WL_RESET_ARGS)
 static void on_arm(unsigned vcpu, void *udata)
 {
     (void)vcpu;
-    (void)udata;
     static const struct segment nothing = {.seen = SEEN_UNKNOWN, .tail = INSN_MARKER};
     if (armed)
         return;
@@ -72,6 +75,8 @@ static void on_arm(unsigned vcpu, void *udata)
     now.segment = &nothing;
     now.thread = threads_new(0, ROLE_MAIN);
     now.thread->user = now.thread->in_app = true;
+    now.silent = config.window.given;
+    window_armed_at((uintptr_t)udata);
     set_row();
     /* Drops every callback and flushes all code; what is translated from then on is instrumented. */
     wl_reset(plugin_id, on_reset);
@@ -83,7 +88,10 @@ static void on_trans_waiting(WL_TRANS_ARGS)
     size_t n = qemu_plugin_tb_n_insns(tb);
     for (size_t i = 0; i < n; i++) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
-        if (qemu_plugin_insn_size(insn) != 7)
+        uint64_t pc = qemu_plugin_insn_vaddr(insn);
+        if (window_arms_at(pc))
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_arm, QEMU_PLUGIN_CB_NO_REGS, (void *)(uintptr_t)pc);
+        if (qemu_plugin_insn_size(insn) != 7 || config.window.given)
             continue;
         uint8_t bytes[16];
         struct insn_info info = insn_decode(bytes, wl_insn_bytes(insn, bytes));
@@ -122,7 +130,9 @@ static void write_summary(FILE *f, bool complete, bool ledger_written, uint64_t 
     fprintf(f, "],\n \"fired\": [");
     for (size_t i = 0; i < config.n_hooks; i++)
         fprintf(f, "%s%" PRIu64, i ? ", " : "", config.hooks[i].fired);
-    fprintf(f, "]}\n");
+    const struct window_state *w = window_state();
+    fprintf(f, "],\n \"window\": {\"armed\": %s, \"opened\": %s, \"closed\": %s}}\n", w->armed ? "true" : "false",
+            w->opened ? "true" : "false", w->closed ? "true" : "false");
 }
 
 static void on_reset_finished(WL_RESET_ARGS)
@@ -130,7 +140,7 @@ static void on_reset_finished(WL_RESET_ARGS)
     WL_UNUSED_RESET; /* nothing is registered again: the rest runs at full speed */
 }
 
-static void finish(bool complete)
+void probe_finish(bool complete)
 {
     if (finished)
         return;
@@ -154,14 +164,14 @@ static void finish(bool complete)
 static void on_exit_qemu(WL_EXIT_ARGS)
 {
     WL_UNUSED_EXIT;
-    finish(false);
+    probe_finish(false);
 }
 
 WL_EXPORT int qemu_plugin_version = WL_API;
 
 WL_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
 {
-    const char *path = NULL;
+    const char *path = NULL, *console = NULL;
     plugin_id = id;
     exact = true;
     for (int i = 0; i < argc; i++) {
@@ -169,6 +179,8 @@ WL_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, 
             path = argv[i] + 7;
         else if (!strncmp(argv[i], "out=", 4))
             out_dir = strdup(argv[i] + 4);
+        else if (!strncmp(argv[i], "console=", 8))
+            console = argv[i] + 8;
         else if (!strncmp(argv[i], "mode=", 5))
             exact = strcmp(argv[i] + 5, "block") != 0;
     }
@@ -176,7 +188,7 @@ WL_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, 
         fprintf(stderr, "weaklink-exec: needs config=, out=, x86_64 and one vCPU\n");
         return 1;
     }
-    if (!config_read(&config, path))
+    if (!config_read(&config, path) || !window_prepare(console))
         return 1;
     char events[4096];
     snprintf(events, sizeof events, "%s/events.bin", out_dir);

@@ -9,6 +9,7 @@
 #include "ledger.h"
 #include "qemu_api.h"
 #include "threads.h"
+#include "window.h"
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -24,11 +25,17 @@ struct segment {
     uint32_t seen;     /* function */
     uint16_t n;        /* instructions */
     uint8_t entry;     /* 1: starts at the function's first instruction */
-    uint8_t tail;      /* INSN_IRET, INSN_SYSRET, INSN_HLT: what ends the block here, else 0; INSN_MARKER: arming */
+    uint8_t tail;      /* INSN_IRET, _SYSRET, _HLT, _OUT: what ends the block here, else 0; INSN_MARKER: arming */
     uint8_t class;     /* enum function_class */
     uint8_t rep_size;
     bool doubtful; /* the last instruction may belong to the next block instead */
 };
+
+/* Whether its last instruction changes what the thread is doing. */
+static inline bool changes_thread(const struct segment *s)
+{
+    return s->tail && s->tail != INSN_OUT;
+}
 
 /* What inline operations write. */
 struct counters {
@@ -52,6 +59,7 @@ struct now {
     uint64_t rep_total;
     uint64_t idle_total, idle_uncharged;
     bool idle_by_device;
+    bool silent; /* no events: nobody knows yet whether there will be a window */
     int64_t clock_zero;
 };
 extern struct now now;
@@ -76,7 +84,8 @@ static inline uint64_t time_now(void)
 
 static inline void put(enum event_kind kind, uint16_t name, int64_t value)
 {
-    events_put(time_now(), now.thread->index, kind, name, value);
+    if (!now.silent)
+        events_put(time_now(), now.thread->index, kind, name, value);
 }
 
 /* The row of what the current thread is doing now. */
@@ -108,6 +117,9 @@ void at_hook(const struct segment *s, const struct segment *before);
 /* execute.c: what runs when the guest does */
 wl_exec_cb callback_of(const struct segment *s, bool begins_with_rep);
 void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata);
+
+/* probe.c */
+void probe_finish(bool complete); /* writes what is known; nothing after that is of interest */
 
 /* phases.c */
 struct phase_point {

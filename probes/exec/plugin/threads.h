@@ -48,6 +48,7 @@ struct thread {
     uint16_t syscall_op; /* operation of a system call outside any, or 0 */
     uint16_t syscall;    /* its name, for the event at its exit */
     uint16_t waker;      /* operation whose wake-up started it */
+    uint32_t process;    /* 0: the program's own */
     uint64_t waited;     /* a bit for each HOOK_LOCK_ENTRY: has waited since it was there */
     struct frame frames[FRAMES];
 };

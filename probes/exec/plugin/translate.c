@@ -85,6 +85,12 @@ static bool perhaps_taken_back(size_t index, size_t n, const struct insn_info *i
     return index && index == n - 1 && info->kind == INSN_OTHER && (pc & 0xfff) + 15 > 0x1000;
 }
 
+static void on_trigger(unsigned vcpu, void *udata)
+{
+    (void)vcpu;
+    window_reached((uintptr_t)udata);
+}
+
 void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
 {
     size_t n = qemu_plugin_tb_n_insns(tb);
@@ -123,6 +129,10 @@ void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_marker, QEMU_PLUGIN_CB_NO_REGS,
                                                    (void *)(uintptr_t)info.marker);
         }
+        if (window_trigger(pc)) {
+            count_owed();
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_trigger, QEMU_PLUGIN_CB_NO_REGS, (void *)(uintptr_t)pc);
+        }
         s->n++;
         s->doubtful = doubtful;
         s->before_last_pc = s->last_pc;
@@ -141,6 +151,8 @@ void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
     } else if (s->class == CLASS_KERNEL) { /* user code may not: it gets an exception instead */
         if (info.kind == INSN_IRET || info.kind == INSN_SYSRET || info.kind == INSN_HLT)
             s->tail = info.kind;
+        else if (info.kind == INSN_OUT && window_listens())
+            s->tail = INSN_OUT;
         else if (s->hook && s->hook->kind == HOOK_SYSCALL_EXIT)
             s->tail = INSN_SYSRET;
     }
