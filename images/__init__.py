@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from images.catalog import check, list_guests, prepare
+    from images.catalog import check, list_guests, prepare, sysroot
     from images.model import Bootable, GuestInfo, GuestSpec, KernelImage, Loaded, Program
 
 __all__ = [
     "Bootable", "GuestInfo", "GuestSpec", "KernelImage", "Loaded", "Program",
-    "check", "kinds", "list_guests", "prepare",
+    "check", "kinds", "list_guests", "prepare", "sysroot",
 ]  # fmt: skip
 
-_FUNCTIONS = ("check", "list_guests", "prepare")
+_FUNCTIONS = ("check", "list_guests", "prepare", "sysroot")
 
 
 def kinds() -> list[str]:

@@ -51,6 +51,14 @@ def prepare(
     )  # fmt: skip
 
 
+def sysroot(guest: guests.Guest, *, cache: Path | None = None, progress: Callable[[str], None]) -> Path | None:
+    """Give the directory with the system that a guest's programs are built against; None: this machine's own.
+
+    Raises ``ArtifactCorrupt``, ``ToolMissing``, ``DiskFull``.
+    """
+    return guests.builder_of(guest).sysroot(guest, cache=_home(cache), progress=progress)
+
+
 def list_guests(cache: Path | None = None) -> list[GuestInfo]:
     """Describe every guest, without fetching anything and without checking what the cache holds."""
     home = _home(cache)

@@ -68,7 +68,7 @@ class ExecRecorder:
             raise UsageError(f"{app} has no phase {unknown[0][:60]!r}", hint=f"phases: {', '.join(known)}")
         self._phases = frozenset(phases)
         self._selected = ["--phases", ",".join(phases)] if phases else []
-        self._programs: dict[str, Program] = {}
+        self._programs: dict[tuple[str, Path | None], Program] = {}
         step("building the probe")
         self.plugin = build.plugin(self._qemu.version, self._cache)
         self._hooks: dict[tuple[Path, tuple[Loaded, ...]], tuple[Hooks, bytes]] = {}
@@ -80,7 +80,7 @@ class ExecRecorder:
 
         guest = check(run.guest)
         runtime = guest.runtime(run.guest.runtime)
-        program = self._program(runtime.app)
+        program = self._program(guest, runtime.app)
         args = ["--spin", str(run.seed.spin), *self._selected]
         bootable = self._located(run, prepare(run.guest, program, args, work=work, progress=self._step))
         hooks, config = self._configure(bootable, work)
@@ -139,14 +139,15 @@ class ExecRecorder:
             instructions, outcome.boot_s, outcome.wall_s, tuple(_warnings(said.malformed, tables.lost_events))
         )
 
-    def _program(self, target: str) -> Program:
-        """The app, built for a target; once per target."""
-        from images import apps
+    def _program(self, guest: Guest, target: str) -> Program:
+        """The app, built for a target against a guest's system; once for each."""
+        from images import apps, sysroot
 
-        if target not in self._programs:
+        system = sysroot(guest, progress=self._step)
+        if (target, system) not in self._programs:
             self._step("building the app")
-            self._programs[target] = apps.build(self._app, target, self._cache)
-        return self._programs[target]
+            self._programs[target, system] = apps.build(self._app, target, self._cache, sysroot=system)
+        return self._programs[target, system]
 
     def _located(self, run: Run, bootable: Bootable) -> Bootable:
         """The same, with all that the guest's loader puts into the app's memory."""

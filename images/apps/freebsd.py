@@ -7,12 +7,15 @@ includes, what it calls and the first code that runs are FreeBSD's.  The result 
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Sequence
+from functools import cache as memoised
 from pathlib import Path
 from typing import Final
 
-from profiler.errors import UsageError
+from profiler.errors import ToolMissing
 
+COMPILER: Final = "gcc"
 HEADERS: Final = "usr/include"
 LIBRARIES: Final = "usr/lib"
 PARTS: Final = (
@@ -23,30 +26,29 @@ PARTS: Final = (
 
 OPTIONAL: Final = frozenset({"libsys.a"})
 
-_VERSION: Final = re.compile(r"^#define\s+__FreeBSD_version\s+(\d{6,7})\b", re.MULTILINE)
+_VERSION: Final = re.compile(rb"^#define\s+__FreeBSD_version\s+(\d{6,7})\b", re.MULTILINE)
 _NOT_LINUX: Final = ("__linux__", "__linux", "linux", "__gnu_linux__")
 
 
 def version(sysroot: Path) -> int:
-    """Give __FreeBSD_version, as 1501000 of FreeBSD 15.1; ``UsageError`` if there is none."""
-    try:
-        found = _VERSION.search((sysroot / HEADERS / "sys/param.h").read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        found = None
-    if not found:
-        raise UsageError(
-            "the base has no usr/include/sys/param.h of FreeBSD", hint="give the base.txz of a release, or its directory"
-        )
-    return int(found[1])
+    """Give __FreeBSD_version, as 1501000 of FreeBSD 15.1; OSError if there are no headers, 0 if they do not say it."""
+    return version_in((sysroot / HEADERS / "sys/param.h").read_bytes())
 
 
-def flags(sysroot: Path, compiler_headers: Path) -> list[str]:
-    """Give the words for compiling and linking; ``compiler_headers`` is gcc's own folder, searched last.
+def version_in(header: bytes) -> int:
+    """Give __FreeBSD_version of the content of sys/param.h, 0 if it has none."""
+    found = _VERSION.search(header)
+    return int(found[1]) if found else 0
 
-    No name of a folder here gets into the result.
+
+def flags(sysroot: Path) -> list[str]:
+    """Give the words for compiling and linking.  No name of a folder here gets into the result.
+
+    gcc's own headers are searched last, for what is the CPU's and not the system's.
     """
-    words = ["-nostdinc", "-isystem", f"{sysroot / HEADERS}", "-idirafter", f"{compiler_headers}"]
-    words += [f"-ffile-prefix-map={sysroot}=/freebsd", f"-ffile-prefix-map={compiler_headers}=/gcc"]
+    own = asked("-print-file-name=include")
+    words = ["-nostdinc", "-isystem", f"{sysroot / HEADERS}", "-idirafter", own]
+    words += [f"-ffile-prefix-map={sysroot}=/freebsd", f"-ffile-prefix-map={own}=/gcc"]
     words += [f"-U{name}" for name in _NOT_LINUX]
     words += [f"-D__FreeBSD__={version(sysroot) // 100_000}", "-U_FORTIFY_SOURCE", "-fno-stack-protector"]
     return [*words, "-static", "-fno-pie", "-no-pie"]
@@ -60,3 +62,12 @@ def link(sysroot: Path, objects: Sequence[str]) -> list[str]:
     first = [parts[name] for name in ("crt1.o", "crti.o", "crtbeginT.o")]
     last = [parts[name] for name in ("crtend.o", "crtn.o")]
     return ["-nostdlib", *first, *objects, "-Wl,--start-group", *libraries, "-Wl,--end-group", *last]
+
+
+@memoised
+def asked(question: str) -> str:
+    """Give what the compiler answers to an option; ``ToolMissing`` without one."""
+    try:
+        return subprocess.run([COMPILER, question], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ToolMissing(f"{COMPILER} cannot be run", hint="install it as root: apt-get install gcc") from error

@@ -37,6 +37,8 @@ TARGETS: Final[Mapping[str, Target]] = {
         Target("linux-static", "linux", ("-static",), (_PLAIN,), "libc.a"),
         # Nothing is bound in a window, and calls go to libc itself, not through a stub that is neither's.
         Target("linux-pie", "linux", ("-fPIE", "-fno-plt"), ("-pie", "-Wl,-z,now", _PLAIN), "libc.so.6", dynamic=True),
+        # Static and linked in place as linux-static is; how, is in images.apps.freebsd.
+        Target("freebsd-static", "freebsd", (), (_PLAIN,), "usr/lib/libc.a", sysroot=True),
     )
 }
 

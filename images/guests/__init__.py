@@ -2,11 +2,12 @@
 
 ``guest.toml`` is data: ``kind`` names the folder whose builder makes it bootable, ``like`` another guest whose keys
 hold where they are not given.  The folder of a kind has what holds for every kernel of that kind, those that the user
-adds (``images.added``) included.  A builder module has four functions::
+adds (``images.added``) included.  A builder module has five functions::
 
     prepare(guest, spec, program, arguments, *, cache, work, progress) -> Bootable
     ready(guest, *, cache) -> KernelImage | None        what is in the cache already, without fetching anything
     place(guest, *, cache) -> Path | None               the directory that its kernel is or should be in
+    sysroot(guest, *, cache, progress) -> Path | None   what programs are built against; None: this machine's own
     adopt(given, directory, progress)                   take a kernel of the user's, or say what the file is instead
 """
 
@@ -102,6 +103,9 @@ class Builder(Protocol):
 
         Raises ``UsageError`` for a file that is something else, saying what, and ``ArtifactCorrupt``.
         """
+
+    def sysroot(self, guest: Guest, *, cache: Path, progress: Callable[[str], None]) -> Path | None:
+        """Give the directory with the system that programs are built against; None: this machine's own."""
 
 
 def builder_of(guest: Guest) -> Builder:

@@ -72,6 +72,11 @@ def adopt(given: Given, directory: Path, progress: Callable[[str], None]) -> Map
     return own.adopt(given.kernel, given.symbols, directory, progress, symbols_of)
 
 
+def sysroot(guest: Guest, *, cache: Path, progress: Callable[[str], None]) -> Path | None:
+    """See ``images.guests.Builder``."""
+    return None
+
+
 def command_line(guest: Guest, spec: GuestSpec, init_args: Sequence[str]) -> str:
     """Give the kernel's command line: the guest's words, the spec's options, and after ``--`` the app's arguments."""
     for argument in init_args:

@@ -82,6 +82,11 @@ def adopt(given: Given, directory: Path, progress: Callable[[str], None]) -> Map
     return own.adopt(given, directory, progress)
 
 
+def sysroot(guest: Guest, *, cache: Path, progress: Callable[[str], None]) -> Path | None:
+    """See ``images.guests.Builder``."""
+    return None
+
+
 def command_line(guest: Guest, spec: GuestSpec, environment: Sequence[str], command: Sequence[str]) -> str:
     """Give OSv's command line: the guest's words, the spec's options, the environment, the program and arguments."""
     options = [f"--{option}" for option in spec.options]

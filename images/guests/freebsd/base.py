@@ -1,0 +1,147 @@
+"""The part of a FreeBSD base system that apps are built against: kept with the kernel, unpacked when it is needed.
+
+In the kernel's place in the cache::
+
+    base.tar            headers and libraries, as they were given
+    system-KEY/         the same unpacked, and init built with it; KEY is the digest of all that decides what is in it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.resources import files as resources
+from pathlib import Path, PurePosixPath
+from typing import IO, Final
+
+from images.apps import freebsd
+from images.intake import plain
+from images.store import disk_full_named, sha256_file
+from profiler.errors import AppBuild, ArtifactCorrupt, UsageError
+
+FILE: Final = "base.tar"
+INIT: Final = "init"
+
+_WANTED: Final = "give the base.txz of a FreeBSD release for amd64, or the directory that it was unpacked into"
+_LARGEST: Final = 512 << 20
+_MOST_FILES: Final = 50_000
+_LEFT_OUT: Final = (f"{freebsd.HEADERS}/c++/",)
+_LIBRARIES: Final = frozenset(f"{freebsd.LIBRARIES}/{name}" for name in freebsd.PARTS)
+
+
+def adopt(given: Path | None, target: Path) -> int:
+    """Write what is wanted of a base (a directory or an archive) to ``target``; give its __FreeBSD_version.
+
+    Raises ``UsageError`` for what is no base, ``ArtifactCorrupt`` for a damaged archive.
+    """
+    if given is None:
+        raise UsageError("an app for FreeBSD is built against its base system", hint=f"say --base: {_WANTED}")
+    version = 0
+    names: set[str] = set()
+    size = 0
+    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in _of_directory(given) if given.is_dir() else _of_archive(given):
+            size += len(content)
+            if size > _LARGEST or len(names) > _MOST_FILES:
+                raise UsageError(f"{plain(given)} is larger than any base", hint=_WANTED)
+            if name in names:
+                continue
+            names.add(name)
+            if name == f"{freebsd.HEADERS}/sys/param.h":
+                version = freebsd.version_in(content)
+            member = tarfile.TarInfo(name)  # no owner, no time: the same base gives the same bytes
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    missing = sorted(_LIBRARIES - names - {f"{freebsd.LIBRARIES}/{name}" for name in freebsd.OPTIONAL})
+    if not version or missing:
+        what = missing[0] if version else f"{freebsd.HEADERS}/sys/param.h"
+        raise UsageError(f"{plain(given)} is no FreeBSD base: it has no {what}", hint=_WANTED)
+    return version
+
+
+def _wanted(name: str) -> bool:
+    inside = name.startswith(freebsd.HEADERS + "/") and not name.startswith(_LEFT_OUT)
+    return (inside or name in _LIBRARIES) and ".." not in PurePosixPath(name).parts
+
+
+def _of_directory(folder: Path) -> Iterator[tuple[str, bytes]]:
+    top = folder.resolve()
+    for part in (freebsd.HEADERS, freebsd.LIBRARIES):
+        for path in sorted((top / part).rglob("*")):
+            name = path.relative_to(top).as_posix()
+            if _wanted(name) and path.is_file() and path.resolve().is_relative_to(top):
+                yield name, path.read_bytes()
+
+
+def _of_archive(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Give the wanted files of an archive in its order; a link stands for a file that came before it."""
+    if not path.is_file():
+        raise UsageError(f"--base {str(path)!r:.300} is neither a directory nor a file", hint=_WANTED)
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name = member.name.removeprefix("./")
+                if not _wanted(name) or not (member.isfile() or member.islnk()):
+                    continue
+                if member.size > _LARGEST:
+                    raise UsageError(f"{plain(path)} is larger than any base", hint=_WANTED)
+                content: IO[bytes] | None = archive.extractfile(member)
+                if content is not None:
+                    yield name, content.read()
+    except (tarfile.TarError, EOFError, KeyError) as error:
+        raise UsageError(f"{plain(path)} is no archive of a base: {error}", hint=_WANTED) from error
+    except Exception as error:  # lzma and zlib have an error class each
+        if isinstance(error, UsageError | OSError):
+            raise
+        raise ArtifactCorrupt(f"{plain(path)} is damaged: {error}", hint="copy it again") from error
+
+
+def system(kernels_place: Path, progress: Callable[[str], None]) -> Path:
+    """Give the directory with the unpacked base and ``INIT``, made if need be.
+
+    Raises ``ToolMissing`` without a compiler, ``AppBuild`` if init does not compile, ``DiskFull``.  Two at once are
+    safe: the last rename loses.
+    """
+    source = resources("images.guests.freebsd") / "init.c"
+    archive = kernels_place / FILE
+    compiler = freebsd.asked("--version").splitlines()[0]
+    key = hashlib.sha256(f"{sha256_file(archive)} {compiler} {source.read_text()}".encode()).hexdigest()[:24]
+    final = kernels_place / f"system-{key}"
+    if final.exists():
+        return final
+    progress("unpacking FreeBSD's base (once)")
+    with disk_full_named(kernels_place):
+        scratch = Path(tempfile.mkdtemp(prefix=".system-", dir=kernels_place))
+        try:
+            with tarfile.open(archive) as packed:
+                packed.extractall(scratch, filter="data")
+            (scratch / "init.c").write_text(source.read_text())
+            _build_init(scratch)
+            try:
+                scratch.rename(final)
+            except OSError:
+                if not final.exists():
+                    raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return final
+
+
+def _build_init(folder: Path) -> None:
+    flags = freebsd.flags(folder)
+    done = subprocess.run(
+        [freebsd.COMPILER, "-O2", "-std=gnu11", *flags, "-c", "init.c", "-o", "init.o"],
+        cwd=folder, capture_output=True, text=True, errors="replace",
+    )  # fmt: skip
+    if not done.returncode:
+        done = subprocess.run(
+            [freebsd.COMPILER, *flags, "-s", "-Wl,--build-id=none", *freebsd.link(folder, ["init.o"]), "-o", INIT],
+            cwd=folder, capture_output=True, text=True, errors="replace",
+        )  # fmt: skip
+    if done.returncode:
+        raise AppBuild("\n".join(done.stderr.splitlines()[:8]), hint="FreeBSD's init does not compile with this base")

@@ -1,0 +1,128 @@
+"""A FreeBSD kernel that the user has: is it one, can it start here, do symbols and base belong to it?"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from images import elf, identify
+from images.elf import Elf, Symbol
+from images.guests.freebsd import base, entry
+from images.intake import copy, opened, plain
+from images.model import Given
+from profiler.errors import UsageError
+
+KERNEL, BOOT, SYMBOLS = "kernel.elf", "boot.elf", "symbols.elf"
+"""The kernel as it was given, as it is started (``entry``), and its symbols where they were given."""
+
+_LARGEST: Final = 1 << 30  # a kernel.full with its debug information has 134 MB
+_OPERATING_SYSTEM: Final = ("Xen", 6)  # XEN_ELFNOTE_GUEST_OS
+_BANNER: Final = re.compile(rb"@\(#\)FreeBSD (\d+\.\d+[\w.-]{0,40} [\w.-]{1,40})")
+_NEEDED: Final = ("osreldate", *entry.VALUES)
+_MISPLACED: Final = 0.001
+"""Part of the kernel's own function names that --symbols may lack or have elsewhere."""
+
+_KERNEL_WANTED: Final = "give boot/kernel/kernel of a release's kernel.txz, or the kernel of a build, for amd64"
+_SYMBOLS_WANTED: Final = "give the kernel.debug of the very build that the kernel comes from"
+
+
+def adopt(given: Given, directory: Path, progress: Callable[[str], None]) -> Mapping[str, Any]:
+    """Put kernel, symbols and base into ``directory``; give ``version`` and where the symbols are from.
+
+    Raises ``UsageError`` for what is something else, ``ArtifactCorrupt`` for what is damaged.
+    """
+    with ExitStack() as stack:
+        kernel = _taken(stack, given.kernel, "the kernel", _KERNEL_WANTED, directory / KERNEL)
+        version = _version(kernel, given.kernel)
+        symbols, source = kernel.symbols(), "the ELF file's own"
+        if given.symbols is not None:
+            progress("comparing the symbols with the kernel")
+            other = _taken(stack, given.symbols, "--symbols", _SYMBOLS_WANTED, directory / SYMBOLS)
+            symbols, source = _held(kernel, symbols, other, plain(given.symbols)), "given"
+        places = {symbol.name: symbol.address for symbol in symbols if symbol.name in _NEEDED}
+        missing = [name for name in _NEEDED if name not in places]
+        if not symbols:
+            raise UsageError(
+                f"{plain(given.kernel)} has no symbols: it was stripped",
+                hint="say --symbols FILE with the kernel.debug of the same build",
+            )
+        if missing:
+            raise UsageError(
+                f"the kernel {plain(given.kernel)} (FreeBSD {version}) has no {', '.join(missing)}:"
+                " it cannot be told its clock, without which it does not start here",
+                hint="FreeBSD 13 to 15 have been looked at",
+            )
+        entry.write(directory / KERNEL, directory / BOOT, {name: _physical(kernel, places[name]) for name in places})
+        progress("copying the base")
+        built_for = base.adopt(given.base, directory / base.FILE)
+        runs = int.from_bytes(kernel.memory(places["osreldate"], 4), "little")
+        if runs and built_for > runs:
+            raise UsageError(
+                f"the base is newer ({built_for}) than the kernel ({runs}): programs of it do not run there",
+                hint="give the base.txz of the kernel's own release",
+            )
+    return {"version": version, "symbols": source, "base": built_for}
+
+
+def _taken(stack: ExitStack, path: Path, what: str, wanted: str, target: Path) -> Elf:
+    """Copy a file, if it is an ELF program for x86-64, and map the copy: what is tested is then what is kept."""
+    with opened(path, what, wanted) as source:
+        beginning = source.read(identify.HEAD)
+        if not beginning.startswith(elf.MAGIC) or elf.head(beginning) != (64, 1, elf.EXECUTABLE, elf.X86_64):
+            raise UsageError(f"{plain(path)} is {identify.what(beginning)}, no FreeBSD kernel for amd64", hint=wanted)
+        source.seek(0)
+        copy(source, target, _LARGEST, plain(path))
+    file = stack.enter_context(target.open("rb"))
+    return Elf(stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+
+
+def _version(file: Elf, path: Path) -> str:
+    """Give what a FreeBSD kernel says that it is, as in ``15.1-RELEASE GENERIC``; ``UsageError`` for anything else."""
+    found = next((match for at in file.find(b"@(#)FreeBSD ") if (match := _BANNER.match(file.bytes_at(at, 120)))), None)
+    is_freebsd = file.note(*_OPERATING_SYSTEM).rstrip(b"\0") == b"FreeBSD"
+    if not found or not (is_freebsd or file.interpreter.startswith(b"/red/herring")):
+        linux = any(True for _ in file.find(b"Linux version "))
+        other = identify.system(file) or ("Linux" if linux else "")
+        kind = f"a kernel of another system, {other}" if other else "an ELF program, no kernel"
+        raise UsageError(f"{plain(path)} is {kind}", hint=_KERNEL_WANTED)
+    version = found[1].decode("ascii")
+    if not file.note(*entry.PVH_ENTRY):
+        raise UsageError(
+            f"{plain(path)} (FreeBSD {version}) has no entry point that QEMU's -kernel could use",
+            hint="build it with `options XENHVM`, as GENERIC is",
+        )
+    return version
+
+
+def _held(kernel: Elf, own: Sequence[Symbol], other: Elf, name: str) -> list[Symbol]:
+    """Give the symbols of a file if they are of this kernel's build."""
+    found = other.symbols()
+    if not found:
+        raise UsageError(f"{name} has no symbols: it was stripped", hint=_SYMBOLS_WANTED)
+    if kernel.build_id and other.build_id:
+        if kernel.build_id == other.build_id:
+            return found
+        raise _unfit(name, f"its build id is {other.build_id}, the kernel's {kernel.build_id}")
+    if not own:
+        raise _unfit(name, "neither build ids nor symbols of the kernel are there to tell")
+    have = {(symbol.address, symbol.name) for symbol in found}
+    code = [symbol for symbol in own if symbol.letter in "tT"]
+    wrong = [symbol for symbol in code if (symbol.address, symbol.name) not in have]
+    if len(wrong) > _MISPLACED * len(code):
+        raise _unfit(name, f"{len(wrong)} of the kernel's {len(code)} functions are not where it says")
+    return found
+
+
+def _unfit(name: str, why: str) -> UsageError:
+    return UsageError(f"the symbols of {name} are not this kernel's: {why}", hint=_SYMBOLS_WANTED)
+
+
+def _physical(kernel: Elf, address: int) -> int:
+    """Give the physical address of a variable: it may lie behind what the file has of its segment."""
+    below = [segment for segment in kernel.segments if segment.virtual <= address]
+    last = max(below, key=lambda segment: segment.virtual)
+    return address - last.virtual + last.physical
