@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from probes.exec.disassembly import Code, whole
+from probes.exec.disassembly import Code, unsigned, whole
 
 if TYPE_CHECKING:
     from capstone import CsInsn
@@ -145,4 +145,4 @@ def _target(insn: CsInsn) -> int:
     from capstone import x86_const
 
     direct = insn.id == x86_const.X86_INS_JMP and insn.operands[0].type == x86_const.X86_OP_IMM
-    return int(insn.operands[0].imm) if direct else 0
+    return unsigned(insn.operands[0].imm) if direct else 0

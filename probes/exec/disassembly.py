@@ -108,18 +108,23 @@ class Code:
                 to_number = operands[0].type == x86_const.X86_OP_REG and operands[1].type == x86_const.X86_OP_IMM
                 compared = (whole(insn.reg_name(operands[0].reg)), operands[1].imm) if to_number else None
             elif insn.id == x86_const.X86_INS_JA and compared:
-                bounds[compared[0]] = compared[1], operands[0].imm
+                bounds[compared[0]] = compared[1], unsigned(operands[0].imm)
             elif insn.id == x86_const.X86_INS_JMP and operands[0].type == x86_const.X86_OP_MEM:
                 memory = operands[0].mem
                 last, default = bounds.get(whole(insn.reg_name(memory.index)) if memory.index else "", (-1, 0))
                 if memory.base or memory.segment or memory.scale != 8 or not 0 <= last < _MOST_CASES:
                     return {}
-                targets = self.words(memory.disp, 8 * (last + 1))
+                targets = self.words(unsigned(memory.disp), 8 * (last + 1))
                 inside = all(target == default or address <= target < address + size for target in targets)
                 if len(targets) != last + 1 or not inside:
                     return {}
                 return {number: target for number, target in enumerate(targets) if target != default}
         return {}
+
+
+def unsigned(number: int) -> int:
+    """Give an address as it is, where capstone gives a signed number."""
+    return number & (1 << 64) - 1
 
 
 def whole(name: str) -> str:

@@ -158,6 +158,14 @@ int64_t clock_read(void)
     return clock_says;
 }
 
+/* Parts that need a QEMU are not asked here. */
+__attribute__((weak)) void window_listen(void)
+{
+}
+__attribute__((weak)) void window_first_block(void)
+{
+}
+
 static void in_context(uint8_t role)
 {
     static struct counters count;
@@ -198,6 +206,45 @@ static int iret(const char *where) /* what is left open when user code, the kern
     return 0;
 }
 
+/*
+ * Executes segments of one instruction, named by letters: a of the app, l of libc, s a jump stub, k of the kernel; o an
+ * operation of the kernel's, O one of libc's; c the kernel's system call entry, x a jump that ends the call; f a page
+ * fault's entry, r an IRET; e where a lock is asked for, w where it is waited for, W where another is.  Behind each one
+ * says the operation; at last how many instructions are counted.
+ */
+static int execute(bool shared, const char *letters, const char *path)
+{
+    static struct hook hooks[128] = {
+        ['o'] = {.kind = HOOK_OP, .name = 70},    ['O'] = {.kind = HOOK_OP, .name = 71},
+        ['c'] = {.kind = HOOK_SYSCALL},           ['x'] = {.kind = HOOK_SYSCALL_EXIT},
+        ['f'] = {.kind = HOOK_FAULT, .name = 72}, ['e'] = {.kind = HOOK_LOCK_ENTRY, .disp = 3},
+        ['w'] = {.kind = HOOK_LOCK, .disp = 3},   ['W'] = {.kind = HOOK_LOCK},
+    };
+    static struct segment segments[128];
+    static const struct segment nothing = {.class = CLASS_APP};
+    if (!events_open(path))
+        return 1;
+    exact = true;
+    config.shared = shared;
+    in_context(ROLE_MAIN);
+    now.thread->user = now.thread->in_app = true;
+    now.segment = &nothing;
+    set_row();
+    for (const char *p = letters; *p; p++) {
+        struct segment *s = &segments[(int)*p];
+        s->pc = s->last_pc = (uint64_t)*p;
+        s->n = 1;
+        s->class = strchr("lO", *p) ? CLASS_LIBC : *p == 'a' ? CLASS_APP : *p == 's' ? CLASS_STUB : CLASS_KERNEL;
+        s->hook = strchr("oOcxfewW", *p) ? &hooks[(int)*p] : NULL;
+        s->tail = *p == 'x' ? INSN_SYSRET : *p == 'r' ? INSN_IRET : 0;
+        callback_of(s, false)(0, s);
+        C->raw++;
+        printf("%u ", thread_operation(now.thread));
+    }
+    printf("%" PRIu64 "\n", C->raw);
+    return events_close() != 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
@@ -217,6 +264,8 @@ int main(int argc, char **argv)
         return events_full(argv[2]);
     if (!strcmp(what, "idle"))
         return idle(argc - 2, argv + 2);
+    if (!strcmp(what, "execute"))
+        return execute(!strcmp(argv[2], "shared"), argv[3], argv[4]);
     if (!strcmp(what, "iret"))
         return iret(argv[2]);
     return 2;

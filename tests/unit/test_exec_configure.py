@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from probes.exec import configure
 from probes.exec.configure import FIXED_NAMES, Hooks, UserCode
 from probes.symbols import SymbolTable
 from profiler.errors import ArtifactCorrupt
+from tests import machine_code
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler on this machine")
 
@@ -61,37 +61,14 @@ class Configured(NamedTuple):
 Configure = Callable[..., Configured]
 
 
-def addresses(elf: Path) -> dict[str, int]:
-    listing = subprocess.run(["nm", elf], check=True, capture_output=True, text=True, timeout=60).stdout
-    return {line.split()[2]: int(line.split()[0], 16) for line in listing.splitlines() if len(line.split()) == 3}
-
-
-def link(folder: Path, source: str, at: int, entry: str) -> Path:
-    elf = folder / Path(source).stem
-    flags = ["-O0", "-nostdlib", "-static", "-no-pie", "-fno-pie", "-mcmodel=kernel" if at >> 63 else "-mcmodel=small",
-             "-Wl,--build-id=none", f"-Wl,-Ttext={at:#x}", f"-Wl,-e{entry}"]  # fmt: skip
-    subprocess.run(["gcc", *flags, folder / source, "-o", elf], check=True, timeout=60)
-    return elf
-
-
-def kernel_source(bodies: dict[str, str]) -> str:
-    parts = [
-        f'.balign 8, 0xcc\n.globl "{name}"\n.type "{name}", @function\n"{name}":\n{body}\n'
-        f'.size "{name}", . - "{name}"\n.skip 5, 0xcc\n'
-        for name, body in bodies.items()
-    ]
-    return ".text\n" + "".join(parts)
-
-
 @pytest.fixture
 def configured(tmp_path: Path) -> Configure:
     """Configures the probe for a kernel made of the bodies given, and for APP."""
 
     def make(bodies: dict[str, str] = KERNEL, kind: str = "linux", layer: str = "vfs") -> Configured:
-        (tmp_path / "kernel.S").write_text(kernel_source(bodies))
         (tmp_path / "app.c").write_text(APP)
-        kernel = link(tmp_path, "kernel.S", 0xFFFFFFFF81000000, next(iter(bodies)))
-        app = link(tmp_path, "app.c", 0x401000, "start_here")
+        kernel = machine_code.kernel(tmp_path, bodies)
+        app = machine_code.link(tmp_path, "app.c", 0x401000, entry="start_here")
         path = tmp_path / "probe.conf"
 
         def layers(names: Sequence[str]) -> list[str]:
@@ -112,7 +89,7 @@ def configured(tmp_path: Path) -> Configure:
             else:
                 where = (int(words[1], 16), hooks.names[int(words[2])], int(words[3]))
                 places.setdefault(words[0], []).append(where)
-        return Configured(hooks, head, functions, places, addresses(kernel), addresses(app))
+        return Configured(hooks, head, functions, places, machine_code.symbols(kernel), machine_code.symbols(app))
 
     return make
 

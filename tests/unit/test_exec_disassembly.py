@@ -1,22 +1,20 @@
-"""Where a function first touches what its argument points at: small functions, written by hand and assembled."""
+"""What is found in machine code: stubs, calls, jumps and the table of a switch statement."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from probes.exec.access import Source, first_access
 from probes.exec.disassembly import Code
 from profiler.errors import ArtifactCorrupt
+from tests.machine_code import UPPER_HALF as BASE
+from tests.machine_code import function, kernel, symbols
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no assembler on this machine")
 
-BASE = 0xFFFFFFFF81000000
-RDI, RSI, RDX, RCX, R8, R9 = range(6)
 Assemble = Callable[..., tuple[Code, int]]
 
 
@@ -25,139 +23,19 @@ def assemble(tmp_path: Path) -> Assemble:
     """Assembly text in, its code at BASE and its size out."""
 
     def make(*lines: str) -> tuple[Code, int]:
-        body = "\n".join(lines)
-        text = f".text\n.globl f\nf:\n{body}\nend:\n.globl size\n.set size, end - f\n"
-        (tmp_path / "f.S").write_text(text)
-        flags = ["-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none", f"-Wl,-Ttext={BASE:#x}", "-Wl,-ef"]
-        subprocess.run(["gcc", *flags, tmp_path / "f.S", "-o", tmp_path / "f"], check=True, timeout=60)
-        listing = subprocess.run(["nm", tmp_path / "f"], check=True, capture_output=True, text=True, timeout=60).stdout
-        size = next(int(line.split()[0], 16) for line in listing.splitlines() if line.endswith(" size"))
-        return Code(tmp_path / "f"), size
+        elf, size = function(tmp_path, *lines)
+        return Code(elf), size
 
     return make
 
 
-def first(assemble: Assemble, argument: int, *lines: str) -> tuple[int, int] | None:
-    """(offset in the function, displacement) of the first access; or None."""
-    code, size = assemble(*lines)
-    access = first_access(code, BASE, size, Source(argument))
-    return None if access is None else (access.address - BASE, access.disp)
-
-
-def test_a_store_through_the_argument(assemble: Assemble) -> None:
-    # As Linux's __switch_to_asm: six pushes, then the stack pointers.
-    lines = ["push %rbp", "push %rbx", "push %r12", "movq %rsp, 0x1518(%rdi)", "movq 0x1518(%rsi), %rsp", "ret"]
-    assert first(assemble, RDI, *lines) == (4, 0x1518)
-    assert first(assemble, RSI, *lines) == (11, 0x1518)
-
-
-@pytest.mark.parametrize(("argument", "register"), list(enumerate(["rdi", "rsi", "rdx", "rcx", "r8", "r9"])))
-def test_every_argument_has_its_register(assemble: Assemble, argument: int, register: str) -> None:
-    assert first(assemble, argument, "nop", f"movl $1, 0x20(%{register})", "ret") == (1, 0x20)
-
-
-def test_a_negative_displacement_and_none(assemble: Assemble) -> None:
-    assert first(assemble, RDI, "movb $0, -8(%rdi)", "ret") == (0, -8)
-    assert first(assemble, RDI, "cmpl $1, (%rdi)", "ret") == (0, 0)
-
-
-@pytest.mark.parametrize("twice", ["lock incl (%rdi)", "orl $1, (%rdi)", "xchg %rax, (%rdi)", "push 8(%rdi)", "movsq",
-                                   "movdqu (%rdi), %xmm0", "fxsave (%rdi)"])  # fmt: skip
-def test_what_accesses_memory_twice_or_by_another_unit_is_passed_by(assemble: Assemble, twice: str) -> None:
-    # One event each is wanted, at the address given; what a helper of QEMU's accesses is not seen on all versions.
-    size = assemble(twice)[1]
-    kept = "mov %rdi, %rbx"
-    assert first(assemble, RDI, kept, twice, "mov 0x18(%rbx), %rax", "ret") == (3 + size, 0x18)
-
-
-def test_what_points_into_the_object_counts(assemble: Assemble) -> None:
-    # As FreeBSD's cpu_switch: the registers go to a part of the thread.
-    assert first(assemble, RDI, "lea 0x300(%rdi), %r8", "mov (%rsp), %rax", "mov %r15, 8(%r8)", "ret") == (11, 0x308)
-    assert first(assemble, RDI, "lea 8(%rdi), %rdi", "lea -4(%rdi), %rbx", "mov 8(%rbx), %rax", "ret") == (8, 12)
-    assert first(assemble, RDI, "lea 8(%rdi,%rax), %rdi", "mov 8(%rdi), %rax", "ret") is None
-
-
-def test_copies_of_the_argument_count(assemble: Assemble) -> None:
-    found = first(assemble, RDI, "mov %rdi, %rbx", "mov %rbx, %r13", "xor %edi, %edi", "mov 0x18(%r13), %eax", "ret")
-    assert found == (8, 0x18)
-
-
-def test_fentry_keeps_the_argument_and_another_call_does_not(assemble: Assemble) -> None:
-    assert first(assemble, RDI, "call end", "mov 8(%rdi), %rax", "ret") == (5, 8)
-    assert first(assemble, RDI, "nop", "call end", "mov 8(%rdi), %rax", "ret") is None
-    assert first(assemble, RDI, "mov %rdi, %rbp", "call end", "mov 8(%rbp), %rax", "ret") == (8, 8)
-    assert first(assemble, RDI, "mov %rdi, %r10", "call end", "mov 8(%r10), %rax", "ret") is None
-
-
-def test_fentry_may_come_after_endbr(assemble: Assemble) -> None:
-    # CONFIG_X86_KERNEL_IBT, as in Linux 6.12's try_to_wake_up.
-    assert first(assemble, RDI, "endbr64", "call end", "mov 8(%rdi), %rax", "ret") == (9, 8)
-    assert first(assemble, RDI, "endbr64", "nop", "call end", "mov 8(%rdi), %rax", "ret") is None
-    assert first(assemble, RDI, "call end", "endbr64", "call end", "mov 8(%rdi), %rax", "ret") is None
-
-
-@pytest.mark.parametrize(
-    "clobber",
-    ["mov %rsi, %rdi", "xor %edi, %edi", "movb $1, %dil", "mov $1, %di", "lea 8(%rsi), %rdi", "pop %rdi", "inc %rdi",
-     "xchg %rdi, %rsi", "mov %edi, %edi"],
-)  # fmt: skip
-def test_a_register_that_was_overwritten_is_no_argument_any_more(assemble: Assemble, clobber: str) -> None:
-    assert first(assemble, RDI, clobber, "mov 8(%rdi), %rax", "ret") is None
-
-
-@pytest.mark.parametrize("part", ["%r8d", "%r8w", "%r8b"])
-def test_so_is_one_of_which_a_part_was_overwritten(assemble: Assemble, part: str) -> None:
-    assert first(assemble, R8, f"xor {part}, {part}", "mov 8(%r8), %rax", "ret") is None
-
-
-@pytest.mark.parametrize("part", ["%edx", "%dx", "%dl", "%dh"])
-def test_in_whatever_part(assemble: Assemble, part: str) -> None:
-    assert first(assemble, RDX, f"xor {part}, {part}", "mov 8(%rdx), %rax", "ret") is None
-
-
-def test_half_a_copy_is_none(assemble: Assemble) -> None:
-    assert first(assemble, RDI, "mov %edi, %ebx", "mov 8(%rbx), %rax", "ret") is None
-
-
-def test_a_jump_or_the_end_comes_first(assemble: Assemble) -> None:
-    assert first(assemble, RDI, "jmp end", "mov 8(%rdi), %rax", "ret") is None
-    assert first(assemble, RDI, "jmp *%rax", "mov 8(%rdi), %rax") is None
-    assert first(assemble, RDI, "ret", "mov 8(%rdi), %rax") is None
-    assert first(assemble, RDI, "nop") is None
-
-
-def test_a_conditional_jump_is_passed_by(assemble: Assemble) -> None:
-    # The path that never jumps is the one that is followed; whoever jumps makes no access there.
-    assert first(assemble, RDI, "test %rdi, %rdi", "je end", "mov 8(%rdi), %rax", "ret") == (5, 8)
-
-
-def test_an_index_says_nothing_about_the_argument(assemble: Assemble) -> None:
-    assert first(assemble, RDI, "mov 8(%rdi,%rax,4), %ecx", "ret") is None
-    assert first(assemble, RDI, "mov 8(%rax,%rdi), %ecx", "ret") is None
-    assert first(assemble, RDI, "mov 8(%rdi,%rax,4), %ecx", "mov 0x10(%rdi), %ecx", "ret") == (4, 0x10)
-
-
-def test_a_segment_says_nothing_either(assemble: Assemble) -> None:
-    assert first(assemble, RDI, "mov %gs:8(%rdi), %ecx", "ret") is None
-
-
-def test_what_looks_like_an_access_and_is_none(assemble: Assemble) -> None:
-    assert first(assemble, RDI, "lea 8(%rdi), %rax", "nopl 8(%rdi)", "ret") is None
-    assert first(assemble, RDI, "nopw 8(%rdi)", "mov %rax, 0x28(%rdi)", "ret") == (5, 0x28)
-
-
-def test_only_the_size_given_is_looked_at(assemble: Assemble) -> None:
-    code, _ = assemble("nop", "nop", "mov 8(%rdi), %rax", "ret")
-    assert first_access(code, BASE, 2, Source(RDI)) is None
-    assert first_access(code, BASE, 6, Source(RDI)) is not None
-
-
-def test_an_address_without_code(assemble: Assemble) -> None:
-    code, _ = assemble("mov 8(%rdi), %rax", "ret")
-    assert first_access(code, 0x1234, 100, Source(RDI)) is None
+def test_bytes_by_address(assemble: Assemble) -> None:
+    code, size = assemble("mov 8(%rdi), %rax", "ret")
     assert code.read(BASE + 100_000, 4) == b""
     assert code.read(BASE - 0x100000, 4) == b""
     assert code.read(BASE, 4) == bytes.fromhex("488b4708")
+    assert (code.first <= BASE, code.last >= BASE + size - 1, code.last < BASE + 0x10000) == (True, True, True)
+    assert any(start <= BASE and end >= BASE + size for start, end in code.executable)
 
 
 def test_stubs_that_push_a_vector(assemble: Assemble) -> None:
@@ -167,6 +45,72 @@ def test_stubs_that_push_a_vector(assemble: Assemble) -> None:
     pushes = [address - BASE for address in code.pushes(BASE, size)]
     assert len(pushes) == 4
     assert pushes[:2] == [0, 8]
+
+
+def test_calls_of_some_functions(assemble: Assemble) -> None:
+    code, size = assemble("call 1f", "call end", "call *%rax", "jmp 1f", "call 1f", "ret", "1: ret")
+    target = BASE + size - 1
+    assert code.calls(BASE, size, {target}) == [BASE, BASE + 14]
+    assert code.calls(BASE, size, {target, BASE + size}) == [BASE, BASE + 5, BASE + 14]
+    assert code.calls(BASE, size, ()) == []
+
+
+def test_jumps_through_a_register(assemble: Assemble) -> None:
+    code, size = assemble("jmp 1f", "1: jmp *8(%rcx)", "jmp *%rcx", "notrack jmp *%rax", "jmp *(%rcx)", "je 1b")
+    assert [jump - BASE for jump in code.register_jumps(BASE, size)] == [5, 7]
+
+
+SWITCH = ["cmp $4, %rbx", "ja default", "mov %rdx, %rsi", "jmp *table(,%rbx,8)", "one: nop", "two: nop", "default: ret",
+          ".section .rodata", ".balign 8", "table: .quad two, one, default, one, two"]  # fmt: skip
+
+
+def cases(folder: Path, *lines: str, at: int = 0x400000) -> dict[int, str]:
+    """The cases of a function, as number -> label."""
+    elf = kernel(folder, {"f": "\n".join(lines[:7])}, at=at, data="\n".join(lines[7:]) + "\n")
+    known = symbols(elf)
+    named = {address: name for name, address in known.items() if name in ("one", "two", "default")}
+    found = Code(elf).cases(known["f"], known["default"] + 1 - known["f"])
+    return {number: named[address] for number, address in found.items()}
+
+
+@pytest.mark.parametrize("at", [0x400000, BASE])
+def test_the_cases_of_a_switch(tmp_path: Path, at: int) -> None:
+    assert cases(tmp_path, *SWITCH, at=at) == {0: "two", 1: "one", 3: "one", 4: "two"}
+    assert cases(tmp_path, "cmp $1, %ebx", *SWITCH[1:], at=at) == {0: "two", 1: "one"}
+
+
+@pytest.mark.parametrize(
+    ("line", "other"),
+    [
+        (0, "cmp $4, %rcx"),  # not what the jump goes by
+        (0, "cmp %rbx, %rcx"),
+        (0, "cmp $5, %rbx"),  # one more than there are
+        (1, "jb default"),
+        (3, "jmp *table(,%rbx,4)"),
+        (3, "jmp *table(%rax,%rbx,8)"),
+        (3, "jmp *%fs:table(,%rbx,8)"),
+        (3, "jmp *%rbx"),
+        (3, "jmp default"),
+        (9, "table: .quad two, one, default, one, two + 100"),  # elsewhere
+        (9, "table: .quad two, one, 0, one, two"),
+        (9, "table: .long two, one, 0, one, two"),
+    ],
+)
+def test_what_is_no_switch_of_that_kind(tmp_path: Path, line: int, other: str) -> None:
+    lines = [*SWITCH]
+    lines[line] = other
+    assert cases(tmp_path, *lines) == {}
+
+
+def test_the_size_of_thread_local_variables(tmp_path: Path) -> None:
+    data = '.section .tbss,"awT",@nobits\n.balign 64\n.globl current\ncurrent: .skip 8\n.skip 92\n'
+    assert Code(kernel(tmp_path, {"f": "ret"}, data=data)).tls_size == 128  # whole alignments
+    assert Code(kernel(tmp_path, {"f": "ret"})).tls_size == 0
+
+
+def test_memory_that_the_file_does_not_hold_is_the_files_too(tmp_path: Path) -> None:
+    elf = kernel(tmp_path, {"f": "ret"}, at=0x400000, data=".bss\n.globl big\nbig: .skip 0x30000\n")
+    assert Code(elf).last == symbols(elf)["big"] + 0x30000 - 1
 
 
 def test_files_that_hold_no_code(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ import pytest
 from capstone import x86_const
 
 from probes.exec import decode
+from tests import plugin_driver
+from tests.plugin_driver import ask
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler on this machine")
 
-DRIVER = Path(__file__).with_name("plugin_driver.c")
 OTHER, REP, IRET, SYSRET, HLT, MARKER = range(6)
 ROLE_MAIN, ROLE_APP, ROLE_KERNEL = range(3)
 USER, INTERRUPT, BACKGROUND, PENDING = 1, 2, 3, 4
@@ -26,20 +27,7 @@ DEFERRED = 0x8000
 
 @pytest.fixture(scope="module")
 def driver(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The driver, with every check that the compiler can add at run time."""
-    folder = tmp_path_factory.mktemp("driver")
-    plugin = root / "probes" / "exec" / "plugin"
-    units = [plugin / f"{name}.c" for name in ("config", "context", "ledger", "state", "threads", "events")]
-    flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined", "-fno-sanitize-recover=all"]
-    command = ["gcc", *flags, "-DWL_API=1", f"-I{plugin}", DRIVER, *units, "-o", folder / "driver"]
-    subprocess.run(command, check=True, timeout=60)
-    return folder / "driver"
-
-
-def ask(driver: Path, *arguments: object, text: str = "") -> list[str]:
-    done = subprocess.run([driver, *map(str, arguments)], input=text, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    return plugin_driver.build(root, tmp_path_factory.mktemp("driver"))
 
 
 def kinds(driver: Path, encodings: Sequence[bytes]) -> list[tuple[int, ...]]:
@@ -237,7 +225,8 @@ LINES = [
 def config(folder: Path, lines: Sequence[str], head: str | None = None) -> Path:
     counts = [sum(line.startswith(letter) for line in lines) for letter in "fh"]
     path = folder / "probe.conf"
-    path.write_text("\n".join([head or f"weaklink-exec 2 {counts[0]} {counts[1]} {1 << 63:x} {(1 << 64) - 1:x}", *lines, ""]))
+    upper_half = f"{1 << 63:x} {(1 << 64) - 1:x}"
+    path.write_text("\n".join([head or f"weaklink-exec 2 {counts[0]} {counts[1]} {upper_half}", *lines, ""]))
     return path
 
 

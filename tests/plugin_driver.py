@@ -1,0 +1,25 @@
+"""The plugin's C without QEMU: linked into a small driver that is asked from outside."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+
+def build(root: Path, folder: Path) -> Path:
+    """Make the driver in ``folder``, with every check that the compiler can add at run time."""
+    plugin = root / "probes" / "exec" / "plugin"
+    names = ("config", "context", "execute", "ledger", "state", "threads", "events")
+    units = [plugin / f"{name}.c" for name in names]
+    flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined", "-fno-sanitize-recover=all"]
+    source = root / "tests" / "unit" / "plugin_driver.c"
+    command = ["gcc", *flags, "-DWL_API=1", f"-I{plugin}", source, *units, "-o", folder / "driver"]
+    subprocess.run(command, check=True, timeout=60)
+    return folder / "driver"
+
+
+def ask(driver: Path, *arguments: object, text: str = "") -> list[str]:
+    """Give the lines that the driver answers with."""
+    done = subprocess.run([driver, *map(str, arguments)], input=text, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

@@ -1,0 +1,92 @@
+"""What a thread is doing, segment by segment: its calls of libc and of the kernel, its faults, its waits for locks."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from probes.events import EVENT_KINDS
+from probes.exec import decode
+from tests import plugin_driver
+from tests.plugin_driver import ask
+
+pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler on this machine")
+
+USER, SYSCALL = 1, 4  # names that are always there; a system call that is not named yet
+CALL, LIBC_CALL, FAULT = 70, 71, 72  # as in plugin_driver.c
+
+
+@pytest.fixture(scope="module")
+def driver(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plugin_driver.build(root, tmp_path_factory.mktemp("driver"))
+
+
+def executed(driver: Path, folder: Path, space: str, letters: str) -> tuple[list[int], int, list[str]]:
+    """(the operation in each segment, instructions counted, kinds of events) of what the driver executes."""
+    path = folder / "events.bin"
+    *operations, counted = map(int, ask(driver, "execute", space, letters, path)[0].split())
+    return operations, counted, [EVENT_KINDS[kind] for kind in np.fromfile(path, dtype=decode._EVENT)["kind"].tolist()]
+
+
+@pytest.mark.parametrize(
+    ("space", "letters", "operations"),
+    [
+        ("apart", "aOla", [USER, LIBC_CALL, LIBC_CALL, USER]),
+        ("apart", "alOa", [USER, USER, USER, USER]),  # what libc calls is nobody's operation
+        ("apart", "asOa", [USER, USER, LIBC_CALL, USER]),
+        ("apart", "alsOa", [USER, USER, USER, USER, USER]),
+        ("apart", "aOsla", [USER, LIBC_CALL, LIBC_CALL, LIBC_CALL, USER]),
+        ("apart", "lckxl", [USER, SYSCALL, SYSCALL, SYSCALL, USER]),
+        ("shared", "lckxl", [USER, SYSCALL, SYSCALL, SYSCALL, USER]),
+        ("shared", "ackoxa", [USER, SYSCALL, SYSCALL, SYSCALL, SYSCALL, USER]),
+        # A kernel that is the app's libc.
+        ("shared", "aoka", [USER, CALL, CALL, USER]),
+        ("shared", "asoka", [USER, USER, CALL, CALL, USER]),
+        ("shared", "akoka", [USER] * 5),
+        ("shared", "aokaka", [USER, CALL, CALL, USER, USER, USER]),  # a callback, as of qsort()
+        ("shared", "aOka", [USER, LIBC_CALL, LIBC_CALL, USER]),  # libc calls the kernel
+    ],
+)
+def test_operations_are_what_the_app_calls(
+    driver: Path, tmp_path: Path, space: str, letters: str, operations: list[int]
+) -> None:
+    found, counted, events = executed(driver, tmp_path, space, letters)
+    assert (found, counted) == (operations, len(letters))
+    begun = len({CALL, LIBC_CALL} & set(operations))
+    assert (events.count("op-enter"), events.count("op-exit")) == (begun, begun)
+
+
+@pytest.mark.parametrize(
+    ("space", "letters", "operations"),
+    [
+        ("apart", "afra", [USER, FAULT, FAULT, USER]),
+        ("apart", "Olfrla", [LIBC_CALL, LIBC_CALL, FAULT, FAULT, LIBC_CALL, USER]),
+        ("apart", "lckfrkxl", [USER, *[SYSCALL] * 6, USER]),
+        ("shared", "afra", [USER, FAULT, FAULT, USER]),
+        ("shared", "lckfrkxl", [USER, *[SYSCALL] * 6, USER]),
+        ("shared", "aokfrka", [USER, *[CALL] * 5, USER]),  # in an operation it is the operation's
+        ("shared", "akfrka", [USER, USER, FAULT, FAULT, USER, USER]),  # in memset(), say, a page fault
+        ("shared", "lckxlfrla", [USER, SYSCALL, SYSCALL, SYSCALL, USER, FAULT, FAULT, USER, USER]),
+    ],
+)
+def test_faults_are_of_what_they_interrupt_and_count_once(
+    driver: Path, tmp_path: Path, space: str, letters: str, operations: list[int]
+) -> None:
+    found, counted, events = executed(driver, tmp_path, space, letters)
+    assert (found, counted) == (operations, len(letters) - 1)  # what faulted is executed twice
+    assert (events.count("fault-enter"), events.count("fault-exit")) == (1, 1)
+
+
+def test_a_call_that_is_interrupted_before_it_begins_is_one(driver: Path, tmp_path: Path) -> None:
+    found, _, events = executed(driver, tmp_path, "shared", "afroka")
+    assert found == [USER, FAULT, FAULT, CALL, CALL, USER]
+    assert events.count("op-enter") == 1
+
+
+def test_whoever_waits_in_a_loop_waits_once(driver: Path, tmp_path: Path) -> None:
+    contended = [executed(driver, tmp_path, "apart", f"c{letters}")[2].count("lock-contended")
+                 for letters in ("ek", "ekwk", "ewkwkw", "ewkwkewk", "WkW", "ewWw")]  # fmt: skip
+    assert contended == [0, 1, 1, 2, 2, 2]
