@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* An app that brings a kernel without protection from its apps down, in the way that its last argument names. */
+/* An app that brings a kernel without protection from its apps down, in the way that CRASH names. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,11 +48,11 @@ static int run(const char *how)
 	return 0;
 }
 
-int main(int count, char **arguments)
+int main(void)
 {
-	printf("crash: %s\n", arguments[count - 1]);
+	printf("crash: %s\n", CRASH);
 	fflush(stdout);
-	run(arguments[count - 1]);
+	run(CRASH);
 	printf("crash: survived\n");
 	return 0;
 }
