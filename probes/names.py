@@ -25,6 +25,7 @@ _CLOSING: Final = {"(": ")", "<": ">", "[": "]", "{": "}"}
 _LAMBDA: Final = re.compile(r"\{(lambda|unnamed type)\(?.*?#(\d+)\}$")
 
 
+@lru_cache(maxsize=1)
 def can_demangle() -> bool:
     """Say whether this machine has what demangles C++ names (libstdc++ or libc++)."""
     return _demangle("_Z1fv") == "f()"

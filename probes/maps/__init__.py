@@ -14,7 +14,7 @@ from probes.maps.index import invert, unpack
 from probes.maps.layers import Map, SourceMap
 from probes.maps.rules import included, parse
 from probes.maps.vocabulary import Operations, operations
-from profiler.errors import WeaklinkError
+from profiler.errors import UsageError, WeaklinkError
 
 __all__ = ["Map", "Operations", "kinds", "load", "operations"]
 
@@ -28,10 +28,10 @@ def kinds() -> list[str]:
 def load(kind: str) -> Map:
     """Return the map of a kind of kernel, such as ``linux``.  Takes about 0.1 s the first time.
 
-    Raises WeaklinkError where there is no such kind, or its rules are wrong.
+    Raises UsageError where there is no such kind, WeaklinkError where its rules are wrong.
     """
     if kind not in kinds():
-        raise WeaklinkError(f"no map for kernels of kind {kind!r}", hint=f"there are maps for: {', '.join(kinds())}")
+        raise UsageError(f"no map for kernels of kind {kind!r}", hint=f"there are maps for: {', '.join(kinds())}")
     folder = files(__package__) / kind
     rules, vocabulary = (folder / "layers.toml").read_bytes(), (files(__package__) / "operations.toml").read_bytes()
     shared = [_shared(name) for name in included(rules.decode())]

@@ -35,7 +35,10 @@ class NameMap(Map):
             beginning = _WILD.split(pattern, maxsplit=1)[0]
             matcher = re.compile(fnmatch.translate(pattern))
             self._patterns.setdefault(beginning, []).append((matcher, pattern, layer))
-        self._lengths = sorted({len(beginning) for beginning in self._patterns}, reverse=True)
+        self._lengths: dict[str, list[int]] = {}  # by the first letter: most patterns are out of the question at once
+        for first in {beginning[:1] for beginning in self._patterns}:
+            lengths = {len(beginning) for beginning in self._patterns if not beginning or beginning[:1] == first}
+            self._lengths[first] = sorted(lengths, reverse=True)
 
     def _decide(self, name: str) -> tuple[str, str, str]:
         base = name if name.startswith("[") else fold(name)  # [.plt] is a section's stubs
@@ -59,10 +62,12 @@ class NameMap(Map):
 
     def _by_pattern(self, symbol: str) -> tuple[str, str] | None:
         """Return (layer, rule) of the most specific pattern; unattributed where two of the same rank disagree."""
-        for length in self._lengths:
+        for length in self._lengths.get(symbol[:1], self._lengths.get("", [])):
+            if (candidates := self._patterns.get(symbol[:length])) is None:
+                continue
             hits = [
                 (len(_WILD.sub("", pattern)), pattern, layer)
-                for matcher, pattern, layer in self._patterns.get(symbol[:length], ())
+                for matcher, pattern, layer in candidates
                 if matcher.match(symbol)
             ]
             if hits:

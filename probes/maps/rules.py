@@ -20,6 +20,7 @@ from profiler.errors import WeaklinkError
 PATTERN_LIMIT: Final = 200
 """No pattern may match more symbols than this: a rule that wide is a guess about names, not knowledge of sources."""
 
+_HEAD: Final = ("include", "top", "elsewhere")  # what may stand before the tables
 _KINDS: Final = ("symbols", "patterns", "files", "directories")
 
 
@@ -66,7 +67,7 @@ def parse(*texts: str) -> Rules:
     said twice.
     """
     kinds: dict[str, dict[str, str]] = {kind: {} for kind in _KINDS}
-    tables = [item for text in texts for item in _toml(text).items() if item[0] != "include"]
+    tables = [item for text in texts for item in _toml(text).items() if item[0] not in _HEAD]
     for layer, table in tables:
         if layer not in LAYERS or layer == "unattributed":
             raise WeaklinkError(f"the rules name a layer that does not exist: {layer!r}")

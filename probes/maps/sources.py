@@ -1,9 +1,9 @@
 """Make an index of sources from kernels with debugging information: ``python -m probes.maps.sources --help``.
 
-A function's address gives its compilation unit (``.debug_aranges``), and that its source file.  This needs no line
-program and no tree of debugging entries, except for units that include other ``.c`` files (the scheduler is built from
-two such units): there each function's own ``DW_AT_decl_file`` counts.  Code of ``.init.text`` is left out: it is gone
-before the first process starts.
+A function's address gives its compilation unit (``.debug_aranges``, or the unit's own range), and that its source
+file.  This needs no line program and no tree of debugging entries, except for units that include other ``.c`` files
+(the scheduler is built from two such units): there each function's own ``DW_AT_decl_file`` counts.  Code of
+``.init.text`` is left out: it is gone before the first process starts.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from probes.maps.index import NO_SOURCE, fold, pack, unpack
 
 _CODE: Final = (".text", ".noinstr.text", ".entry.text")
 _NOT_FUNCTIONS: Final = re.compile(r"\.L|\$|__pfx_|__cfi_|__UNIQUE_ID|__already_done|__warned")
+_FEW: Final = 100  # compilation units: with fewer in .debug_aranges than that, it is only of assembly files
 _TREE: Final = re.compile(r"^(?:.*/linux-[0-9][^/]*|.*debian/build/[^/]+|\.)/")
 
 
@@ -82,6 +83,24 @@ def _declared(unit: CompileUnit, names: list[str]) -> dict[str, str]:
     return found
 
 
+def _spans(dwarf: Any) -> list[tuple[int, int, int]]:
+    """Return (first address, behind the last, offset of the unit) of all code, sorted.
+
+    Clang writes no ``.debug_aranges``: its units are looked at one by one, which takes seconds for 2,000 of them.
+    """
+    aranges = dwarf.get_aranges()
+    spans = [(entry.begin_addr, entry.begin_addr + entry.length, entry.info_offset)
+             for entry in (aranges.entries if aranges else ()) if entry.length and entry.begin_addr]  # fmt: skip
+    listed = {offset for _, _, offset in spans}
+    if len(listed) < _FEW:
+        for unit in dwarf.iter_CUs():
+            top = unit.get_top_DIE().attributes
+            if unit.cu_offset not in listed and {"DW_AT_low_pc", "DW_AT_high_pc"} <= top.keys():
+                low, high = top["DW_AT_low_pc"].value, top["DW_AT_high_pc"]
+                spans.append((low, high.value if high.form == "DW_FORM_addr" else low + high.value, unit.cu_offset))
+    return sorted(spans)
+
+
 def of_kernel(path: Path) -> dict[str, set[str]]:
     """Return source file -> folded functions of one kernel ELF with DWARF; takes about half a minute.
 
@@ -94,11 +113,9 @@ def of_kernel(path: Path) -> dict[str, set[str]]:
             raise ValueError(f"{path}: no debugging information")
         # A linked kernel keeps its relocations (--emit-relocs), already applied: applying them again takes minutes.
         dwarf: Any = elf.get_dwarf_info(relocate_dwarf_sections=False)
-        aranges = dwarf.get_aranges()
-        if aranges is None:
-            raise ValueError(f"{path}: no .debug_aranges")
-        spans = sorted((entry.begin_addr, entry.begin_addr + entry.length, entry.info_offset)
-                       for entry in aranges.entries if entry.length and entry.begin_addr)  # fmt: skip
+        spans = _spans(dwarf)
+        if not spans:
+            raise ValueError(f"{path}: no addresses of compilation units")
         starts = [span[0] for span in spans]
         units: dict[int, str] = {}
         declared: dict[int, dict[str, str]] = {}

@@ -32,7 +32,8 @@ def linux() -> Map:
 
 def small(text: str, **files: str) -> Map:
     """A map of the rules and of the files given: ``a_b="f g"`` is the file a/b."""
-    return SourceMap(rules.parse(text), invert({path.replace("__", "/"): names.split() for path, names in files.items()}), ())
+    index = invert({path.replace("__", "/"): names.split() for path, names in files.items()})
+    return SourceMap(rules.parse(text), index, ())
 
 
 # What a kernel developer would say of well-known functions, in Linux 6.1 and 6.12.

@@ -1,4 +1,4 @@
-"""Maps by names alone: known functions of OSv have known layers, and rules that mean nothing are refused."""
+"""Maps by names alone: known functions have known layers, and rules that mean nothing are refused."""
 
 from __future__ import annotations
 
@@ -37,6 +37,41 @@ from profiler.errors import WeaklinkError
 )  # fmt: skip
 def test_known_functions_of_osv(name: str, layer: str) -> None:
     known = maps.load("osv")
+    assert known.layer(name) == layer, known.explain(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("fast_syscall_common", "entry"), ("Xpage", "entry"), ("amd64_syscall", "entry"), ("doreti_iret", "entry"),
+        ("trap_pfault", "mm-fault"), ("vm_fault", "mm-fault"), ("pmap_enter", "mm-fault"), ("kern_mmap", "mm-fault"),
+        ("pmap_zero_page", "mm-alloc"), ("uma_zalloc_arg", "mm-alloc"), ("malloc", "mm-alloc"),
+        ("vm_page_alloc_domain_iter", "mm-alloc"), ("vm_page_grab_valid", "page-cache"), ("getblkx", "page-cache"),
+        ("copyin_smap_erms", "copy"), ("memcpy_erms", "copy"), ("uiomove_faultflag", "copy"),
+        ("sched_ule_add", "sched"), ("cpu_switch", "sched"), ("mi_switch", "sched"), ("fpurestore_xrstor", "sched"),
+        ("pmap_activate_sw", "sched"),
+        ("sched_ule_idletd", "idle"), ("cpu_idle_acpi", "idle"), ("__mtx_lock_sleep", "lock"),
+        ("_sx_xlock_hard", "lock"), ("__rw_wlock_hard", "lock"), ("lockmgr_xlock_hard", "lock"),
+        ("turnstile_wait", "lock"), ("_epoch_enter_preempt", "lock"), ("sleepq_add", "wait-queue"),
+        ("wakeup", "wait-queue"), ("_cv_wait", "wait-queue"), ("kqueue_register", "wait-queue"),
+        ("do_lock_umutex", "wait-queue"), ("kern_poll", "wait-queue"), ("pipe_write", "ipc"), ("eventfd_read", "ipc"),
+        ("fget_unlocked", "vfs"), ("cache_fplookup", "vfs"), ("vn_read", "vfs"), ("VOP_READ_APV", "vfs"),
+        ("sys_openat", "vfs"), ("tmpfs_lookup1", "fs"), ("shm_read", "fs"), ("ffs_write", "fs"),
+        ("g_io_request", "block"), ("tcp_default_output", "net"), ("ip_output", "net"), ("m_copym", "net"),
+        ("netisr_dispatch_src", "net"), ("soreceive_stream", "socket"), ("sbappendstream_locked", "socket"),
+        ("uipc_sosend_stream_or_seqpacket", "socket"), ("soo_read", "socket"), ("fork1", "process"),
+        ("thread_alloc", "process"), ("exec_elf64_imgact", "process"), ("kern_execve", "process"),
+        ("kern_sigprocmask", "process"), ("sys_getppid", "process"), ("binuptime", "time"),
+        ("kern_clock_gettime", "time"), ("tsc_get_timecount", "time"), ("hpet_get_timecount", "emulation"),
+        ("callout_process", "timer"), ("hardclock", "timer"), ("kern_nanosleep", "timer"), ("lapic_et_start", "timer"),
+        ("intr_event_handle", "irq"), ("lapic_handle_intr", "irq"), ("ithread_loop", "irq"), ("tty_ioctl", "driver"),
+        ("printf", "driver"), ("acpi_timer_probe", "driver"), ("mac_vnode_check_read", "security"),
+        ("priv_check_cred", "security"), ("handle_ibrs_entry", "security"), ("racct_add", "accounting"),
+        ("counter_u64_alloc", "accounting"), ("mystery", "unattributed"),
+    ],
+)  # fmt: skip
+def test_known_functions_of_freebsd(name: str, layer: str) -> None:
+    known = maps.load("freebsd")
     assert known.layer(name) == layer, known.explain(name)
 
 
