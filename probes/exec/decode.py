@@ -35,6 +35,7 @@ _NOT_ZERO: Final = ("rows", "functions", "frames", "phases")
 _TROUBLE: Final = (*_NOT_ZERO, "resync", "switches")
 _PHASES: Final = 200  # probes/marker.h
 _MOST: Final = 1 << 62
+_FEW_WAKES: Final = 20
 _SUMMARY_BYTES: Final = 64 << 20
 _AGAIN: Final = "run it again; if it comes back, keep the run's directory and report it"
 
@@ -59,12 +60,12 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase]) -> Tables:
 
     Raises ``ProbeLoss`` if a file is missing, cut short or inconsistent, or if the app never disarmed the probe.
     """
-    summary = _summary(out, hooks)
+    summary, events = _summary(out, hooks), _records(out / "events.bin", _EVENT)
     return Tables(
         ledger=_ledger(out, hooks, idle=summary.clock),
         phases=_phases(summary, phases),
-        events=_events(out, hooks),
-        capabilities=_capabilities(summary, hooks),
+        events=_events(events, hooks),
+        capabilities=_capabilities(summary, hooks, events),
         lost_events=summary.lost_events,
         trouble=summary.trouble,
         hooks_fired=_fired(hooks, summary.fired),
@@ -192,8 +193,7 @@ def _phases(summary: _Summary, phases: Sequence[Phase]) -> pa.Table:
     return pa.Table.from_pandas(both.reset_index()[PHASES.names], schema=PHASES, preserve_index=False)
 
 
-def _events(out: Path, hooks: Hooks) -> pa.Table:
-    raw = _records(out / "events.bin", _EVENT)
+def _events(raw: np.ndarray[Any, Any], hooks: Hooks) -> pa.Table:
     if len(raw) and (
         raw["kind"].max() >= len(EVENT_KINDS) or raw["time"].max() >= _MOST or raw["thread"].max() >= 1 << 31
     ):
@@ -217,7 +217,15 @@ def _fired(hooks: Hooks, counts: Counts) -> dict[str, int]:
     return {str(kind): int(total) for kind, total in totals.items()}
 
 
-def _capabilities(summary: _Summary, hooks: Hooks) -> dict[str, dict[str, Any]]:
+def _woken_run(raw: np.ndarray[Any, Any]) -> bool:
+    """Whether most threads that were woken did run; if not, what was taken for a thread at wake-ups is none."""
+    kind = raw["kind"]
+    woken = raw["value"][kind == EVENT_KINDS.index("wake")]
+    ran = np.union1d(raw["value"][kind == EVENT_KINDS.index("switch")], raw["thread"])
+    return len(woken) < _FEW_WAKES or float(np.isin(woken, ran).mean()) > 0.5
+
+
+def _capabilities(summary: _Summary, hooks: Hooks, events: np.ndarray[Any, Any]) -> dict[str, dict[str, Any]]:
     """Say for this run what could be seen; see ``probes.exec.capabilities`` for a QEMU without a run."""
     from probes.exec.capabilities import NO_CLOCK, TABLE
 
@@ -231,6 +239,8 @@ def _capabilities(summary: _Summary, hooks: Hooks) -> dict[str, dict[str, Any]]:
             able[name] = {"available": False, "reason": lacking}
         elif capability.needs_clock and not summary.clock:
             able[name] = {"available": False, "reason": NO_CLOCK}
+    if able["wake-ups"]["available"] and able["context switches"]["available"] and not _woken_run(events):
+        able["wake-ups"] = {"available": False, "reason": "what this kernel wakes are not the threads that it runs"}
     if not summary.exact:
         able["exact counts"] = {"available": False, "reason": "mode block takes each block to execute whole"}
     return able

@@ -1,6 +1,29 @@
 """Where something happens in a kernel: what ``probes/maps/KIND/hooks.toml`` describes, found in one kernel's code.
 
-What a rule does not find is listed as missing, with the reason; nothing is hooked on a guess.
+What a rule does not find is listed as missing, with the reason; nothing is hooked on a guess.  Names are symbols as the
+linker has them, without suffixes of the compiler's; of a list, all that exist are hooked.  The rules:
+
+    syscall = [NAME]            where system calls enter
+    syscall_exit = [NAME]       functions that leave them by their one jump through a register; SYSRET and IRET are seen
+    handlers = REGEX            one function per call, the group is its name
+    handlers_in = NAME          of these only those that a variable of the kernel's, a table, points at
+    handlers_switch = NAME      or one function, whose first switch statement goes by the number of Linux's x86-64 ABI
+    kernel_range = "elf"        the kernel is where its file is loaded; without it, the upper half of the addresses
+    vdso = NAME                 the vDSO is an ELF file in the kernel's data, used in place; without it, one is mapped
+    [fault], [trap]             NAME = OPERATION: entries of exceptions that run their instruction again, and of others
+    [irq]
+      functions, devices        REGEX: entries of interrupts, the group is the name; those of devices
+      tables, device_tables     NAME = EVENT: arrays of stubs that begin with a push
+      timer = [NAME]            handlers of timers, by whatever interrupt they are called
+    [lock]
+      functions = [NAME]        whoever comes here did not get the lock at once
+      callers, callees = [NAME] or calls one of these from one of those, as often as he likes: once per call of a caller
+    [access]                    switch-out, switch-in, wake, new = [RULE, ...]: the first RULE that fits is taken
+      function = NAME           where the first access to the thread's object is looked for (probes/exec/access.py):
+      argument = N              the object is this argument (0 is the first)
+      pointee = BYTES           or what it points at has the object's address there
+      tls = NAME                or this thread-local variable has it
+      after = KIND              only what comes after that kind's place, found before, counts
 """
 
 from __future__ import annotations
@@ -39,7 +62,7 @@ class Kernel(NamedTuple):
 
 
 def load_rules(kind: str) -> dict[str, Any]:
-    """Read ``probes/maps/KIND/hooks.toml``; docs/hooks.md says what it may hold."""
+    """Read ``probes/maps/KIND/hooks.toml``."""
     return tomllib.loads((resources.files("probes.maps") / kind / "hooks.toml").read_text(encoding="utf-8"))
 
 

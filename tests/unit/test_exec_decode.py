@@ -196,6 +196,16 @@ def test_what_could_not_be_hooked_cannot_be_seen(tmp_path: Path) -> None:
     assert able["operations"] == {"available": True, "reason": ""}
 
 
+@pytest.mark.parametrize(("woken", "seen"), [(3, True), (4, False)])
+def test_wake_ups_of_what_never_runs_are_none(tmp_path: Path, woken: int, seen: bool) -> None:
+    # On another build of a kernel the rule may find the address of something else than a thread.
+    events: list[Event] = [(10, 0, "switch", 0, 3)]
+    write(tmp_path, events=events + [(20 + n, 3, "wake", 0, woken) for n in range(20)])
+    assert decode.decode(tmp_path, hooks(), SAID).capabilities["wake-ups"]["available"] is seen
+    write(tmp_path, events=events + [(20 + n, 3, "wake", 0, woken) for n in range(19)])  # too few to tell
+    assert decode.decode(tmp_path, hooks(), SAID).capabilities["wake-ups"]["available"] is True
+
+
 # -- what is wrong -----------------------------------------------------------------------------------------------------
 
 
