@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.symbols import SymbolTable
+from probes.symbols import SymbolTable, find_data
 from profiler.errors import ArtifactCorrupt
+from tests import machine_code
 
 
 def table(*symbols: tuple[int, int, str]) -> SymbolTable:
@@ -278,3 +279,52 @@ def test_jump_stubs_go_under_the_name_of_their_section(tmp_path: Path) -> None:
     (stubs,) = table.find("[.plt]")
     assert table.size[stubs] > 0
     assert table.lookup([int(table.address[stubs])])[0] == stubs
+
+
+# -- where it is loaded, and what is no function -----------------------------------------------------------------------
+
+needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler on this machine")
+
+
+@needs_compiler
+def test_a_symbol_outside_its_section_is_none_of_its_functions(tmp_path: Path) -> None:
+    # As OSv's entry point, which has a physical address.
+    low = ".globl low\n.type low, @function\n.set low, f - 0x30000000\n"
+    elf = machine_code.kernel(tmp_path, {"f": "nop; ret", "g": "ret"}, at=0x40200000, data=low)
+    assert machine_code.symbols(elf)["low"] == 0x10200000
+    symbols = SymbolTable.from_elf(elf)
+    assert symbols.find("low") == ()
+    assert named(symbols, 0x40200000, 0x40200001, 0x10200000) == ["f", "f", "-"]
+
+
+@needs_compiler
+def test_moved_to_where_it_was_loaded(tmp_path: Path) -> None:
+    alias = ".globl other\n.type other, @function\n.set other, f\n"
+    elf = machine_code.kernel(tmp_path, {"f": "nop; ret"}, at=0x1000, data=alias)
+    symbols = SymbolTable.from_elf(elf)
+    moved = symbols.moved(0x100000000000)
+    assert named(moved, 0x1000, 0x100000001000, 0x100000001001, 0x100000001002) == ["-", "f", "f", "-"]
+    assert moved.find("other") == symbols.find("other") == (0,)
+    assert named(symbols, 0x1000) == ["f"]  # which stays as it was
+
+
+@needs_compiler
+def test_a_stripped_file_is_an_error_or_empty(tmp_path: Path) -> None:
+    machine_code.kernel(tmp_path, {"f": "ret"})
+    elf = machine_code.link(tmp_path, "kernel.S", 0x1000, entry="f", flags=("-Wl,--strip-all",))
+    with pytest.raises(ArtifactCorrupt, match="names no functions"):
+        SymbolTable.from_elf(elf)
+    empty = SymbolTable.from_elf(elf, may_be_stripped=True)
+    assert (len(empty), named(empty.moved(0x1000), 0x1000, 0x2000)) == (0, ["-", "-"])
+
+
+@needs_compiler
+def test_variables_are_found_by_name(tmp_path: Path) -> None:
+    data = ".data\n.type table, @object\n.size table, 24\ntable: .quad 1, 2, 3\nmy_table: .quad 4\n"
+    elf = machine_code.kernel(tmp_path, {"f": "ret"}, data=data)
+    at = machine_code.symbols(elf)
+    assert find_data(elf, "table") == (at["table"], 24)  # and not the end of another's name
+    assert find_data(elf, "my_table") == (at["my_table"], 0)
+    assert find_data(elf, "able") is None
+    (tmp_path / "listing").write_text(LINUX)
+    assert find_data(tmp_path / "listing", "table") is None
