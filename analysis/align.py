@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.ledger import Cost, GuestLedger
+from analysis.ledger import WHERE, Cost, GuestLedger
 from analysis.split import Floats, split
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class Cells:
     unit, structural (parts of delta), base_deferred, other_deferred (instructions).  ``base_runs`` and ``other_runs``
     have the same rows and a column per different run.  ``functions`` has a row per (cell, function): cell (the row
     of ``frame``), function, base, other, delta; those of cell ``i`` are ``bounds[i]`` to ``bounds[i + 1]``.
+    ``base_where`` and ``other_where`` have the rows of ``frame`` too: where the instructions of the cell's whole
+    operation are, a column for each of WHERE.
     """
 
     cost: Cost
@@ -34,6 +36,8 @@ class Cells:
     other_runs: Floats
     functions: pd.DataFrame
     bounds: npt.NDArray[np.intp]
+    base_where: Floats
+    other_where: Floats
 
     def functions_of(self, cell: int) -> list[tuple[str, float, float]]:
         """Function, base, other: those of one cell that differ."""
@@ -62,11 +66,20 @@ def align(base: GuestLedger, other: GuestLedger, cost: Cost) -> Cells:
     runs = [side.to_numpy(dtype=np.float64) for side in cell_runs]
     frame["base"], frame["other"] = (side.mean(axis=1) for side in runs)
     frame["delta"] = frame["other"] - frame["base"]
+    where: list[Floats] = []
+    sizes: list[Floats] = []
     for name, ledger in (("base", base), ("other", other)):
+        keys = pd.MultiIndex.from_frame(frame[["phase", "operation"]])
         frame[f"{name}_calls"] = _calls(frame, ledger)
         deferred = ledger.deferred.mean(axis=1).reindex(cell_runs[0].index, fill_value=0.0)
         frame[f"{name}_deferred"] = deferred.to_numpy()
-    parts = split(*(frame[name].to_numpy(dtype=np.float64) for name in ("base_calls", "base", "other_calls", "other")))
+        where.append(ledger.where.reindex(keys, fill_value=0.0)[list(WHERE)].to_numpy(dtype=np.float64))
+        # What is answered where nothing is compared is not called, as far as this comparison goes.
+        counted = ledger.costs["instructions"].mean(axis=1).groupby(level=["phase", "operation"]).sum()
+        elsewhere = (counted.reindex(keys, fill_value=0.0).to_numpy() == 0) & (where[-1].sum(axis=1) > 0)
+        calls = np.where(elsewhere, 0.0, frame[f"{name}_calls"].to_numpy(dtype=np.float64))
+        sizes += [calls, frame[name].to_numpy(dtype=np.float64)]
+    parts = split(*sizes)
     frame["count"], frame["unit"], frame["structural"] = parts.count, parts.unit, parts.structural
 
     # The union is sorted, and so are its groups: functions of a cell stand together, in the order of the cells.
@@ -81,7 +94,7 @@ def align(base: GuestLedger, other: GuestLedger, cost: Cost) -> Cells:
     )
     functions["delta"] = functions["other"] - functions["base"]
     bounds = np.searchsorted(cells, np.arange(len(frame) + 1))
-    return Cells(cost, frame, runs[0], runs[1], functions, bounds)
+    return Cells(cost, frame, runs[0], runs[1], functions, bounds, where[0], where[1])
 
 
 def _calls(frame: pd.DataFrame, ledger: GuestLedger) -> Floats:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.calls import phase_calls
+from analysis.comparable import ASIDE, libc_in_kernel
 from analysis.statistics import Spread, spread
+from probes.names import readable
 from probes.recording import Recording
 from profiler.errors import NotComparable
 
@@ -24,6 +27,8 @@ COSTS: Final[tuple[Cost, ...]] = ("instructions", "rep_bytes")
 LEFT_OUT: Final = ("emulation", "device-wait")
 """Layers that are the emulator's doing; they are left out of costs, and their share is shown."""
 DEFERRED: Final = "deferred:"
+WHERE: Final = (*ASIDE, "outside", "kernel", "emulation")
+"""Where an operation's instructions are: the app's build, elsewhere in user space (vDSO), the kernel, the emulator."""
 KEYS: Final = ["phase", "operation", "layer", "function"]
 
 
@@ -37,26 +42,49 @@ class GuestLedger:
     costs: dict[Cost, pd.DataFrame]  # KEYS -> per op; deferred work is with the operation that caused it
     deferred: pd.DataFrame  # (phase, operation, layer) -> instructions per op of it that were deferred
     calls: pd.DataFrame  # (phase, operation) -> entries per op
+    where: pd.DataFrame  # (phase, operation) -> WHERE, instructions per op, means over runs
     ops: dict[int, int]  # phase -> ops
     left_out: dict[int, float]  # phase -> share of all instructions in LEFT_OUT, mean over runs
+
+    def only(self, phases: Sequence[int]) -> GuestLedger:
+        """The same for some of its phases."""
+        if set(self.ops) == set(phases):
+            return self
+
+        def part(frame: pd.DataFrame) -> pd.DataFrame:
+            return frame[frame.index.get_level_values("phase").isin(list(phases))]
+
+        return replace(
+            self, costs={cost: part(frame) for cost, frame in self.costs.items()}, deferred=part(self.deferred),
+            calls=part(self.calls), where=part(self.where), ops={phase: self.ops[phase] for phase in phases},
+            left_out={phase: share for phase, share in self.left_out.items() if phase in phases},
+        )  # fmt: skip
 
     def total(self, cost: Cost, phase: int) -> Spread:
         """The cost per op of a phase."""
         sums = self._sums[cost]
         return spread(sums.reindex([phase], fill_value=0.0).to_numpy()[0].tolist())
 
-    def whole(self, cost: Cost, phases: Sequence[int]) -> Spread:
-        """The cost of all ops of some phases together (not per op)."""
-        sums = self._sums[cost].reindex(list(phases), fill_value=0.0)
-        return spread(sums.mul([self.ops[phase] for phase in phases], axis=0).sum().tolist())
+    def whole(self, cost: Cost, ops: Mapping[int, float]) -> Spread:
+        """The cost of all ops of some phases together (not per op), given how many ops of each."""
+        sums = self._sums[cost].reindex(list(ops), fill_value=0.0)
+        return spread(sums.mul(list(ops.values()), axis=0).sum().tolist())
+
+    def aside(self, layer: str, ops: Mapping[int, float]) -> float:
+        """Instructions of all ops of some phases in one of ``ASIDE``, mean over the runs."""
+        sums = self.where[layer].groupby(level="phase").sum().reindex(list(ops), fill_value=0.0)
+        return float((sums * list(ops.values())).sum())
 
     @cached_property
     def _sums(self) -> dict[Cost, pd.DataFrame]:
         return {cost: frame.groupby(level="phase").sum() for cost, frame in self.costs.items()}
 
 
-def of_guest(recordings: Sequence[Recording], phases: Sequence[int]) -> GuestLedger:
+def of_guest(recordings: Sequence[Recording], phases: Sequence[int], *, aside: bool = False) -> GuestLedger:
     """The ledger of one guest's recordings, for the phases that were ``ok`` in all of them.
+
+    ``aside`` leaves the layers ``ASIDE`` out of costs, where they are the app's own build: what a kernel that is not
+    the app's libc does in its copies of libc's functions is the kernel's own work.  C++ functions get readable names.
 
     Seeds whose ledgers are identical are one run: they say nothing about the spread.  Raises ``NotComparable`` if a
     phase did another number of ops under another seed.
@@ -67,12 +95,17 @@ def of_guest(recordings: Sequence[Recording], phases: Sequence[int]) -> GuestLed
     ops = _ops(recordings, phases)
     parts: list[pd.DataFrame] = []
     shares: list[pd.Series[float]] = []
+    where: list[pd.DataFrame] = []
     for recording in recordings:
         frame = _stripped(recording)
         frame = frame[frame["phase"].isin(list(phases))]
         out = frame["layer"].isin(LEFT_OUT)
         everything, outside = (part.groupby("phase")["instructions"].sum() for part in (frame, frame[out]))
         shares.append(outside.reindex(everything.index, fill_value=0) / everything)
+        own = (frame["layer"] == "user") | ((frame["layer"] == "libc") & (frame["in_user"] | libc_in_kernel(recording)))
+        where.append(_where(frame, own.to_numpy(), out.to_numpy()))
+        if aside:
+            out |= own
         parts.append(frame[~out].groupby(KEYS, sort=False)[["instructions", "rep_bytes", "deferred"]].sum())
     seeds = [recording.seed for recording in recordings]
     joined = pd.concat(parts, axis=1, keys=range(len(parts)), sort=False).fillna(0).sort_index()
@@ -88,30 +121,48 @@ def of_guest(recordings: Sequence[Recording], phases: Sequence[int]) -> GuestLed
     calls = calls.fillna(0).astype(float)
     calls = calls[calls.index.get_level_values("phase").isin(list(phases))]
     left_out = pd.concat(shares, axis=1).mean(axis=1)
+    places = pd.concat([where[number] for number in kept]).groupby(level=["phase", "operation"]).sum() / len(kept)
     return GuestLedger(
         spec=recordings[0].spec,
         seeds=tuple(seeds),
         runs=tuple(seeds[number] for number in kept),
         costs={cost: measure(cost) for cost in COSTS},
         deferred=measure("deferred").groupby(level=["phase", "operation", "layer"]).sum(),
+        where=places.mul(1 / places.index.get_level_values("phase").map(ops).to_numpy(dtype=np.float64), axis=0),
         calls=calls.mul(1 / calls.index.get_level_values("phase").map(ops).to_numpy(dtype=np.float64), axis=0),
         ops=ops,
         left_out={int(cast(int, phase)): float(share) for phase, share in left_out.items()},
     )
 
 
+def _where(frame: pd.DataFrame, own: npt.NDArray[np.bool_], out: npt.NDArray[np.bool_]) -> pd.DataFrame:
+    """Of a recording's rows: the instructions of each operation by WHERE."""
+    import pandas as pd
+
+    instructions = frame["instructions"].to_numpy()
+    layers = frame["layer"].to_numpy()
+    masks = {"user": own & (layers == "user"), "libc": own & (layers == "libc"),
+             "outside": ~own & ~out & frame["in_user"].to_numpy(), "kernel": ~own & ~out & ~frame["in_user"].to_numpy(),
+             "emulation": out}  # fmt: skip
+    columns = {name: np.where(masks[name], instructions, 0) for name in WHERE}
+    return pd.DataFrame(columns).groupby([frame["phase"].to_numpy(), frame["operation"].to_numpy()]).sum().rename_axis(
+        index=["phase", "operation"])  # fmt: skip
+
+
 def _stripped(recording: Recording) -> pd.DataFrame:
     """The ledger with deferred work under the operation that caused it, and its instructions in a column too."""
     import pandas as pd
 
-    frame = recording.frame("ledger", [*KEYS, "instructions", "rep_bytes"])
+    frame = recording.frame("ledger", [*KEYS, "space", "instructions", "rep_bytes"])
     names = [str(name) for name in frame["operation"].cat.categories]
     codes = frame["operation"].cat.codes.to_numpy()
     deferred = np.array([name.startswith(DEFERRED) for name in names], dtype=bool)[codes]
     frame["deferred"] = np.where(deferred, frame["instructions"], 0)
     frame["operation"] = np.array([name.removeprefix(DEFERRED) for name in names], dtype=object)[codes]
-    for column in ("layer", "function"):
-        frame[column] = frame[column].astype(object)
+    frame["in_user"] = (frame["space"] == "user").to_numpy()
+    frame["layer"] = frame["layer"].astype(object)
+    shown = np.array([readable(str(name)) for name in frame["function"].cat.categories], dtype=object)
+    frame["function"] = shown[frame["function"].cat.codes.to_numpy()]
     return pd.DataFrame(frame)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,16 @@ MINOR: Final = 0.02
 """Causes below this share of the largest are not listed, nor functions below this share of their finding named."""
 FUNCTIONS: Final = 8
 """Functions named per finding."""
+INSTEAD: Final = 3
+"""Functions named that the guest which executes less has in their place."""
+ELSEWHERE: Final = 0.05
+"""An operation of which the kernel executes a smaller share than this is answered without it."""
 NOTHING: Final = 0.005
 """A cause of less than this per op, which would be shown as 0.00, is none."""
+
+
+Place = Literal["nowhere", "libc", "user", "kernel"]
+"""Who answers an operation: nobody asks for it; the app's libc alone; user space (the vDSO); the kernel."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,11 @@ class Finding:
     more_functions: int  # how many others changed
     cells: int
     other_cost: float  # how much the other cost (bytes or instructions) of the same cells changed
+    instead: tuple[Function, ...] = ()  # what only the guest that executes less has there, largest first
+    places: tuple[Place, Place] = ("kernel", "kernel")  # where the operations are answered, base and other
     sentence: str = ""
+    alone: float = 0.0  # what the whole would cost the other guest with this finding as in the base
+    together: float = 0.0  # and with all findings up to this one as in the base
 
     @property
     def within_spread(self) -> bool:
@@ -213,7 +225,28 @@ def _finding(cells: Cells, rows: npt.NDArray[np.intp], change: Change, weights: 
         more_functions=len(changed) - len(named),
         cells=len(rows),
         other_cost=sum(companion.get(key, 0.0) for key in keys),
-    )
+        instead=tuple(_instead(changed, change.delta > 0)),
+        places=(_place(calls[0], (cells.base_where[rows] * weight[:, None])[list(once.values())]),
+                _place(calls[1], (cells.other_where[rows] * weight[:, None])[list(once.values())])),
+    )  # fmt: skip
+
+
+def _place(calls: float, where: Floats) -> Place:
+    """Who answers some operations, given a row of WHERE for each."""
+    user, libc, outside, kernel, emulation = (float(value) for value in where.sum(axis=0))
+    whole = user + libc + outside + kernel + emulation
+    if kernel + emulation > ELSEWHERE * whole:
+        return "kernel"
+    if whole == 0:
+        return "kernel" if calls else "nowhere"
+    return "user" if outside > libc else "libc"
+
+
+def _instead(changed: Sequence[Function], rising: bool) -> list[Function]:
+    """Of the functions that changed, those that the side which executes less has alone, where they are material."""
+    alone = [one for one in changed if (one.other if rising else one.base) == 0 and (one.delta > 0) != rising]
+    gained = sum(abs(one.delta) for one in changed if (one.delta > 0) == rising)
+    return [one for one in alone[:INSTEAD] if abs(one.delta) >= MINOR * gained]
 
 
 def _functions(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, rising: bool) -> list[Function]:

@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from analysis.ledger import Cost
+from analysis.link import Link
 from analysis.rank import Finding
 from analysis.statistics import Change
+from analysis.text import listed, number, percent, ratio, some
 
+if TYPE_CHECKING:
+    from analysis.comparison import PhaseComparison
+
+MANY: Final = 2.0
+"""From this much more on, a ratio says it better than a percentage."""
 UNITS: dict[Cost, str] = {"instructions": "instructions", "rep_bytes": "string bytes"}
-
-
-def number(value: float, *, sign: bool = False) -> str:
-    """At most 8 characters up to 10^15: 0.42, 12.5, 1,234, 56.7 k, 8.90 M."""
-    mark = "+" if sign and value > 0 else "-" if value < 0 else ""
-    size = abs(value)
-    if size < 0.005:
-        return "0"
-    steps = ((99_999.5, 1.0, ""), (999_500.0, 1e3, " k"), (999.5e6, 1e6, " M"), (999.5e9, 1e9, " G"))
-    divisor, unit = next(((divisor, unit) for limit, divisor, unit in steps if size < limit), (1e12, " T"))
-    scaled = size / divisor
-    if unit == "" and scaled >= 999.5:
-        return f"{mark}{scaled:,.0f}"
-    digits = 0 if scaled >= 99.95 else 1 if scaled >= 9.995 else 2
-    text = f"{scaled:.{digits}f}"
-    if unit == "" and "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return f"{mark}{text}{unit}"
-
-
-def percent(share: float) -> str:
-    """Of an absolute share: 0.3 %, 12 %, 340 %."""
-    value = abs(share) * 100
-    if value >= 100_000:
-        return "more than 100,000 %"
-    return f"{value:,.0f} %" if value >= 9.95 else f"{value:.1f} %" if value >= 0.05 else "less than 0.1 %"
 
 
 def headline(cost: Cost, change: Change, per: str = "per op") -> str:
@@ -47,7 +29,14 @@ def headline(cost: Cost, change: Change, per: str = "per op") -> str:
         return f"moves or sets {number(abs(change.delta))} {more} bytes {per} by string instructions{amount}"
     if change.relative is None:
         return f"executes {number(abs(change.delta))} {more} instructions {per}"
-    return f"executes {percent(change.relative)} {more} instructions {per}"
+    return f"executes {_times(change.relative)} instructions {per}"
+
+
+def _times(relative: float) -> str:
+    """A relative difference: 12 % more, 37.6 times as many."""
+    if relative > MANY:
+        return f"{number(relative + 1)} times as many"
+    return f"{percent(relative)} {'more' if relative > 0 else 'fewer'}"
 
 
 def sentence(finding: Finding, base: str, other: str, names: Mapping[int, str], compared: int, per_op: bool) -> str:
@@ -57,17 +46,21 @@ def sentence(finding: Finding, base: str, other: str, names: Mapping[int, str], 
     per = " per op" if per_op else ""
     what = (f"executes {size} {more} instructions{per}" if finding.cost == "instructions"
             else f"moves or sets {size} {more} bytes{per} by string instructions")  # fmt: skip
-    text = f"{other} {what} in layer {finding.layer}, in {_functions(finding)}"
-    text += "." if per_op else f", {_phases(finding, names, compared)}."
-    return f"{text} {_why(finding, base, other)}".rstrip()
+    text = f"{other} {what} for {operations(finding)} in layer {finding.layer}"
+    text += "" if per_op else f", {_phases(finding, names, compared)}"
+    instead = some([function.name for function in finding.instead], 3)
+    less = base if finding.change.delta > 0 else other
+    text += f": {_functions(finding)}" + (f" ({less}: {instead})." if instead else ".")
+    return " ".join(filter(None, (text, _why(finding, base, other), _later(finding))))
 
 
 def _functions(finding: Finding) -> str:
-    named = [function.name for function in finding.functions[:3]]
-    rest = len(finding.functions) - len(named) + finding.more_functions
+    rest = len(finding.functions) + finding.more_functions
+    named = [function.name for function in finding.functions if function not in finding.instead][:3]
+    rest -= len(named) + len(finding.instead)
     if not named:
         return "no function by name"
-    return listed(named) if not rest else f"{', '.join(named)} and {rest} more"
+    return listed(named) if rest <= 0 else f"{', '.join(named)} and {rest} more"
 
 
 def _phases(finding: Finding, names: Mapping[int, str], compared: int) -> str:
@@ -75,38 +68,95 @@ def _phases(finding: Finding, names: Mapping[int, str], compared: int) -> str:
         return f"in phase {names.get(finding.phases[0], str(finding.phases[0]))}"
     if compared > 1 and len(finding.phases) == compared:
         return f"in every one of the {compared} phases that differ"
-    shown = [names.get(phase, str(phase)) for phase in finding.phases[:3]]
-    rest = len(finding.phases) - len(shown)
-    return f"in {len(finding.phases)} phases: {', '.join(shown)}" + (f" and {rest} more" if rest else "")
+    shown = [names.get(phase, str(phase)) for phase in finding.phases]
+    return f"in {len(shown)} phases ({some(shown, 3)})"
+
+
+_SPOKEN: Final = {"user": "the app's own code", "background": "nothing in particular (background)",
+                  "page-fault": "page faults", "interrupt": "interrupts"}  # fmt: skip
 
 
 def operations(finding: Finding, most: int = 3) -> str:
     """The operations of a finding, the largest part first."""
-    named = list(finding.operations[:most])
-    rest = len(finding.operations) - len(named)
-    return f"{', '.join(named)} and {rest} more" if rest else listed(named)
+    return some([_SPOKEN.get(name, name) for name in finding.operations], most)
 
 
 def _why(finding: Finding, base: str, other: str) -> str:
-    what = operations(finding)
-    one = len(finding.operations) == 1
+    """How often, how much each time, or where else."""
+    what = "them" if len(finding.operations) > 1 else operations(finding)
+    elsewhere = _elsewhere(finding, base, other, what)
+    if elsewhere or finding.operations in (("user",), ("background",)):
+        return elsewhere
     parts = {"structural": finding.structural, "count": finding.count, "unit": finding.unit}
     main = max(parts, key=lambda name: abs(parts[name]))
     if main == "structural":
-        lacking = base if finding.base_calls == 0 else other if finding.other_calls == 0 else ""
-        return f"{lacking} has no {what} here." if lacking else f"Not both guests have {what} here."
+        return f"Not both guests have {what} here."
     whole = abs(finding.change.delta)
     mostly = "" if whole and abs(parts[main]) >= 0.95 * whole else "mostly "
     if main == "unit":
         more = "more" if finding.unit > 0 else "less"
-        if finding.operations in (("user",), ("background",)):
-            return ""
-        return f"Mostly, each {what} costs {more}." if mostly else f"Each {what} costs {more}; there are as many."
+        return f"Mostly, each costs {more}." if mostly else f"Each costs {more}; there are as many."
     direction = "more" if finding.count > 0 else "less"
-    return (f"This is {mostly}because {what} {'is' if one else 'are'} asked for {direction} often "
-            f"({number(finding.base_calls)} -> {number(finding.other_calls)} times).")  # fmt: skip
+    return (f"This is {mostly}because there are {direction} of them "
+            f"({number(finding.base_calls)} -> {number(finding.other_calls)}).")  # fmt: skip
 
 
-def listed(names: Sequence[str]) -> str:
-    """a; a and b; a, b and c."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+def _elsewhere(finding: Finding, base: str, other: str, what: str) -> str:
+    """What is answered in other places on the two guests, or on one of them only."""
+    if finding.places[0] == finding.places[1]:
+        return ""
+    told = {"nowhere": "{guest} has no {what} here.", "libc": "On {guest}, libc alone answers {what}.",
+            "user": "{guest} answers {what} in user space (vDSO), without its kernel.", "kernel": ""}  # fmt: skip
+    said = (told[place].format(guest=guest, what=what)
+            for place, guest in zip(finding.places, (base, other), strict=True))  # fmt: skip
+    return " ".join(filter(None, said))
+
+
+def _later(finding: Finding) -> str:
+    """Work that is done on behalf of the operation, by another thread and later."""
+    if abs(finding.deferred) < 0.5 * abs(finding.change.delta) or not finding.deferred:
+        return ""
+    return f"{number(abs(finding.deferred))} of them are work done later, by a thread that it wakes."
+
+
+def links(worst: PhaseComparison | None, link: Link | None, names: Mapping[int, str], whole: Change, base: str,
+          other: str) -> str:  # fmt: skip
+    """The worst ratio and the costliest link; what the guest would execute without that."""
+    said = []
+    if worst is not None:
+        said.append(f"Worst ratio: {worst.name}, {ratio(worst.instructions.ratio)}.")
+    if link is not None:
+        said.append(f"Costliest link: {_SPOKEN.get(link.operation, link.operation)} in {names[link.phase]}, "
+                    f"{number(link.delta)} more instructions ({number(link.base)} -> {number(link.other)}). "
+                    f"With this alone as in {base}, {other} {_would(whole, whole.other.mean - link.delta, base)} "
+                    "over all phases.")  # fmt: skip
+    return " ".join(said)
+
+
+def what_if(findings: Sequence[Finding], whole: Change, base: str, other: str, per: str) -> str:
+    """What the guest would cost with the first findings as in the base; ``findings`` are of one cost."""
+    if len(findings) < 2 or not whole.base.mean:
+        return ""
+    told = [(f"the first {_COUNTED[count - 1]}" if count > 1 else "the first", findings[count - 1].together)
+            for count in (1, 2, 3) if count <= len(findings)]  # fmt: skip
+    if len(findings) > 3:
+        told.append((f"all {len(findings)}", findings[-1].together))
+    cost = findings[0].cost
+    first = f"With the first as in {base}, {other} {_would(whole, told[0][1], base, cost)} {per}"
+    rest = [f"with {which}, {_difference(whole, value)}" for which, value in told[1:]]
+    return f"{first}; {'; '.join(rest)}."
+
+
+_COUNTED: Final = ("one", "two", "three")
+
+
+def _would(whole: Change, value: float, base: str, cost: Cost = "instructions") -> str:
+    """What the other guest would do if it cost ``value``, against the base."""
+    verb, what = ("execute", "instructions") if cost == "instructions" else ("move or set", "bytes")
+    said = _difference(whole, value)
+    return f"would {verb} {said} {what} {'as' if said.endswith('as many') else 'than'} {base}"
+
+
+def _difference(whole: Change, value: float) -> str:
+    relative = (value - whole.base.mean) / whole.base.mean if whole.base.mean else 0.0
+    return "as many" if abs(relative) < 0.0005 else _times(relative)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from analysis.compare import Comparison
+from analysis.comparison import Comparison
 from analysis.ledger import COSTS, GuestLedger, of_guest
 from analysis.views import icicle
 from analysis.views.escape import clean

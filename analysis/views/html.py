@@ -9,12 +9,12 @@ from importlib.resources import files
 from typing import Final
 
 from analysis import words
-from analysis.compare import Comparison, Pair, PhaseComparison
+from analysis.comparison import Comparison, Pair, PhaseComparison
 from analysis.rank import Finding
 from analysis.statistics import Change
-from analysis.views import charts
+from analysis.text import listed, number
+from analysis.views import charts, overview
 from analysis.views.escape import for_html as safe
-from analysis.words import number
 from probes.recording import Recording
 
 FUNCTIONS: Final = 6
@@ -31,7 +31,7 @@ def _page(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[s
 
     style, code = ((files("analysis.views") / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     scripts = (get_plotlyjs(), code)
-    others = words.listed([safe(pair.other.spec) for pair in comparison.pairs])
+    others = listed([safe(pair.other.spec) for pair in comparison.pairs])
     title = f"{safe(comparison.app)}: {others} against {safe(comparison.base.spec)}"
     yield '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
     # Nothing is fetched, and no script runs but these two, whatever a guest has put into its names.
@@ -52,6 +52,7 @@ def _page(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[s
     for pair in comparison.pairs:
         yield from _short(pair)
     yield from (f'<p class="note">{safe(note)}</p>\n' for note in comparison.notes)
+    yield from overview.render(comparison)
     yield "</section>\n"
     for position, pair in enumerate(comparison.pairs):
         yield from _pair(pair, position)
@@ -70,9 +71,11 @@ def _page(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[s
 
 def _short(pair: Pair) -> Iterator[str]:
     yield f"<h3>{safe(pair.other.spec)} {safe(pair.headline)}</h3>\n"
-    yield f"<p>{len(pair.differing_phases)} of {len(pair.phases)} phases differ beyond the seed spread"
+    yield f"<p>{safe(pair.links)}</p>\n" if pair.links else ""
+    beyond = "in this one run" if pair.one_run else "beyond the seed spread"
+    yield f"<p>{len(pair.differing_phases)} of {len(pair.phases)} phases differ {beyond}"
     told = [f"{safe(phase.name)} ({_ratio(_leading(phase))})" for phase in _largest(pair)]
-    yield f", most of all {words.listed(told)}.</p>\n" if told else ".</p>\n"
+    yield f", most of all {listed(told)}.</p>\n" if told else ".</p>\n"
     for key, base, other in pair.differing_reports:
         yield f'<p class="note">{safe(key)} differs: {safe(base)} &rarr; {safe(other)}</p>\n'
     yield "<ol>\n"
@@ -80,8 +83,12 @@ def _short(pair: Pair) -> Iterator[str]:
         cost = words.UNITS[finding.cost]
         mark = "; within seed spread" if finding.within_spread else ""
         part = f"{_share(finding)} of the difference in {cost}{mark}"
+        whole = (pair.instructions if finding.cost == "instructions" else pair.string_bytes).base.mean
+        part += f"; &times;{finding.alone / whole:.2f} with this as in {safe(pair.base.spec)}" if whole else ""
         yield f"<li>{safe(finding.sentence)} <span class=quiet>({part})</span></li>\n"
-    yield "</ol>\n"
+    yield f"</ol>\n<p>{safe(pair.what_if)}</p>\n" if pair.what_if else "</ol>\n"
+    told = [f"{layer} {number(base)} and {number(other)}" for layer, base, other in pair.aside]
+    yield f"<p class=quiet>Not compared, in instructions: {listed(told)}.</p>\n" if told else ""
 
 
 def _pair(pair: Pair, position: int) -> Iterator[str]:
@@ -125,6 +132,7 @@ def _phase(phase: PhaseComparison, position: int, opened: bool) -> Iterator[str]
     if max(phase.left_out) >= 0.001:
         yield f"Left out as the emulator's: {phase.left_out[0]:.1%} and {phase.left_out[1]:.1%} of the instructions. "
     yield f'<button type=button data-phase="{phase.number}" data-cost="{phase.leads}">Show in the charts</button></p>\n'
+    yield f"<p>{safe(phase.what_if)}</p>\n" if phase.what_if else ""
     both = (
         ("instructions", phase.instructions, phase.findings),
         ("string bytes", phase.string_bytes, phase.byte_findings),
@@ -140,16 +148,18 @@ def _findings(phase: str, cost: str, change: Change, findings: Sequence[Finding]
     rows = []
     for finding in findings:
         direction = "more" if finding.change.delta > 0 else "less"
-        names = [f"{safe(function.name)}&nbsp;{number(function.delta, sign=True)}"
-                 for function in finding.functions[:FUNCTIONS]]  # fmt: skip
-        rest = len(finding.functions) - len(names) + finding.more_functions
+        mine = [function for function in finding.functions if function not in finding.instead]
+        names = [f"{safe(function.name)}&nbsp;{number(function.delta, sign=True)}" for function in mine[:FUNCTIONS]]
+        rest = len(finding.functions) - len(names) + finding.more_functions - len(finding.instead)
+        instead = [f"{safe(function.name)}&nbsp;{number(function.delta, sign=True)}" for function in finding.instead]
         rows.append((
             safe(words.operations(finding, 4)), safe(finding.layer),
             f"<span class={direction}>{number(finding.change.delta, sign=True)}</span>",
             _share(finding) + ("<br>within spread" if finding.within_spread else ""),
             number(finding.count, sign=True), number(finding.unit, sign=True),
             *([number(finding.structural, sign=True)] if structural else []),
-            ", ".join([*names, f"{rest} more"] if rest else names),
+            ", ".join([*names, f"{rest} more"] if rest > 0 else names)
+            + (f"<br>instead of {', '.join(instead)}" if instead else ""),
         ))  # fmt: skip
     one_side = ["one side only"] if structural else []
     head = ("operations", "layer", "difference", "share", "count", "unit cost", *one_side, "functions")
@@ -160,11 +170,12 @@ def _findings(phase: str, cost: str, change: Change, findings: Sequence[Finding]
 
 def _guests(comparison: Comparison) -> Iterator[str]:
     yield '<section><h2 id="guests">What was compared</h2>\n'
-    yield (f"<p>QEMU {safe(comparison.qemu)}, machine <code>{safe(comparison.machine)}</code>, CPU line "
-           f"<code>{safe(comparison.cpu)}</code> for all guests, {safe(comparison.mode)} mode.</p>\n")  # fmt: skip
+    yield (f"<p>QEMU {safe(comparison.qemu)}, CPU line <code>{safe(comparison.cpu)}</code> for all guests, "
+           f"{safe(comparison.mode)} mode.</p>\n")  # fmt: skip
     yield from _table("The guests; seeds whose ledgers are the same count as one run.",
-                      ("guest", "kernel", "seeds", "different runs"),
-                      [(safe(guest.spec), safe(guest.kernel), safe(", ".join(map(str, guest.seeds))), str(guest.runs))
+                      ("guest", "kernel", "machine", "seeds", "different runs", "what it is fair for"),
+                      [(safe(guest.spec), f"{safe(guest.kernel)}<br><span class=quiet>{safe(guest.provenance)}</span>",
+                        safe(guest.machine), safe(", ".join(map(str, guest.seeds))), str(guest.runs), safe(guest.fair))
                        for guest in comparison.guests])  # fmt: skip
     rows = []
     for key in sorted({key for guest in comparison.guests for key in guest.reports}):

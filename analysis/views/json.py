@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from analysis.compare import Comparison, Guest, Pair, PhaseComparison
-from analysis.rank import Finding
+from analysis.comparison import Comparison, Guest, Pair, PhaseComparison
+from analysis.overview import Row
+from analysis.rank import Finding, Function
 from analysis.statistics import Change, Spread
 
 VERSION: Final = 1
@@ -26,18 +27,42 @@ def findings(comparison: Comparison) -> dict[str, Any]:
         "counts": "instructions, not time",
         "app": comparison.app,
         "against": comparison.base.spec,
-        "machine": {"qemu": comparison.qemu, "machine": comparison.machine, "cpu": comparison.cpu,
+        "machine": {"qemu": comparison.qemu, "machine": comparison.base.machine, "cpu": comparison.cpu,
                     "mode": comparison.mode},
         "few_seeds": comparison.few_seeds,
         "notes": list(comparison.notes),
         "guests": [_guest(guest) for guest in comparison.guests],
+        "overview": _overview(comparison),
         "comparisons": [_pair(pair) for pair in comparison.pairs],
     }  # fmt: skip
 
 
 def _guest(guest: Guest) -> dict[str, Any]:
     return {"spec": guest.spec, "kernel": guest.kernel, "seeds": list(guest.seeds), "different_runs": guest.runs,
+            "machine": guest.machine, "runtime": guest.runtime, "fair": guest.fair, "provenance": guest.provenance,
             "reports": guest.reports}  # fmt: skip
+
+
+def _overview(comparison: Comparison) -> dict[str, Any]:
+    specs, table = [guest.spec for guest in comparison.guests], comparison.overview
+    return {
+        "phases": [_row(row, specs) for row in table.rows],
+        "whole": None if table.whole is None else _row(table.whole, specs),
+        "fewest": [{"guest": spec, "phases": list(table.fewest_of(position))} for position, spec in enumerate(specs)],
+    }
+
+
+def _row(row: Row, specs: Sequence[str]) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "fewest": None if row.fewest is None else specs[row.fewest],
+        "guests": [
+            {"guest": spec, "why_not": entry.why,
+             "instructions": None if entry.instructions is None else _change(entry.instructions),
+             "string_bytes": None if entry.string_bytes is None else _change(entry.string_bytes)}
+            for spec, entry in zip(specs, row.entries, strict=True)
+        ],
+    }  # fmt: skip
 
 
 def _pair(pair: Pair) -> dict[str, Any]:
@@ -48,12 +73,25 @@ def _pair(pair: Pair) -> dict[str, Any]:
         "leads": pair.leads,
         "instructions": _change(pair.instructions),
         "string_bytes": _change(pair.string_bytes),
+        "worst_ratio": None if pair.worst is None else {"phase": pair.worst.name,
+                                                        "ratio": _round(pair.worst.instructions.ratio or 0.0)},
+        "costliest_link": None if pair.link is None else {
+            "phase": names[pair.link.phase], "operation": pair.link.operation, "base": _round(pair.link.base),
+            "other": _round(pair.link.other), "delta": _round(pair.link.delta)},
+        "links": pair.links,
+        "what_if": pair.what_if,
+        "not_explained": {cost: _round(value) for cost, value in pair.rest.items()},
+        "aside": _aside(pair.aside),
         "differing_phases": [names[number] for number in pair.differing_phases],
         "differing_reports": [dict(zip(("key", "base", "other"), row, strict=True)) for row in pair.differing_reports],
         "not_compared": [{"phase": name, "reason": reason} for name, reason in pair.not_compared],
         "findings": [_finding(finding, names) for finding in pair.in_order],
         "phases": [_phase(phase) for phase in pair.phases],
-    }
+    }  # fmt: skip
+
+
+def _aside(layers: Sequence[tuple[str, float, float]]) -> list[dict[str, Any]]:
+    return [{"layer": layer, "base": _round(base), "other": _round(other)} for layer, base, other in layers]
 
 
 def _phase(phase: PhaseComparison) -> dict[str, Any]:
@@ -69,6 +107,9 @@ def _phase(phase: PhaseComparison) -> dict[str, Any]:
         "instructions_per_op": _change(phase.instructions),
         "string_bytes_per_op": _change(phase.string_bytes),
         "left_out_share": dict(zip(("base", "other"), map(_round, phase.left_out), strict=True)),
+        "aside": _aside(phase.aside),
+        "what_if": phase.what_if,
+        "not_explained": {cost: _round(value) for cost, value in phase.rest.items()},
         "findings": [_finding(finding, {phase.number: phase.name}) for finding in phase.in_order],
     }
 
@@ -87,12 +128,19 @@ def _finding(finding: Finding, names: Mapping[int, str]) -> dict[str, Any]:
         "calls": {"base": _round(finding.base_calls), "other": _round(finding.other_calls)},
         "deferred_delta": _round(finding.deferred),
         "string_bytes_delta" if finding.cost == "instructions" else "instructions_delta": _round(finding.other_cost),
-        "functions": [{"name": function.name, "base": _round(function.base), "other": _round(function.other),
-                       "delta": _round(function.delta)} for function in finding.functions],
+        "answered_by": {"base": finding.places[0], "other": finding.places[1]},
+        "what_if": {"alone": _round(finding.alone), "together": _round(finding.together)},
+        "functions": [_function(function) for function in finding.functions],
+        "instead": [_function(function) for function in finding.instead],
         "more_functions": finding.more_functions,
         "evidence": {"cells": finding.cells, "base_runs": finding.change.base.runs,
                      "other_runs": finding.change.other.runs},
     }  # fmt: skip
+
+
+def _function(function: Function) -> dict[str, Any]:
+    return {"name": function.name, "base": _round(function.base), "other": _round(function.other),
+            "delta": _round(function.delta)}  # fmt: skip
 
 
 def _change(change: Change) -> dict[str, Any]:

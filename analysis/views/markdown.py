@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from analysis.compare import Comparison, Pair, PhaseComparison
+from analysis.comparison import Comparison, Pair, PhaseComparison
 from analysis.rank import Finding
-from analysis.statistics import Change
+from analysis.text import number, ratio
 from analysis.views.escape import for_markdown as safe
-from analysis.words import number
 
 
 def render(comparison: Comparison) -> str:
@@ -22,17 +21,39 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield ("Counted are executed instructions, not time. A string instruction counts once; the bytes that it moves or "
            "sets are beside it.")  # fmt: skip
     yield ""
-    yield (f"QEMU {safe(comparison.qemu)}, machine {safe(comparison.machine)}, CPU line {safe(comparison.cpu)}, "
-           f"{safe(comparison.mode)} mode.")  # fmt: skip
+    yield (f"QEMU {safe(comparison.qemu)}, CPU line {safe(comparison.cpu)}, {safe(comparison.mode)} mode.")
     yield ""
-    yield from _table(("guest", "kernel", "seeds", "different runs"),
-                      [(safe(guest.spec), safe(guest.kernel), str(len(guest.seeds)), str(guest.runs))
-                       for guest in comparison.guests])  # fmt: skip
+    yield from _table(("guest", "kernel", "machine", "seeds", "different runs", "what it is fair for"),
+                      [(safe(guest.spec), safe(guest.kernel), safe(guest.machine), str(len(guest.seeds)),
+                        str(guest.runs), safe(guest.fair)) for guest in comparison.guests])  # fmt: skip
     for note in comparison.notes:
         yield f"- note: {safe(note)}"
+    yield ""
+    yield from _overview(comparison)
     for pair in comparison.pairs:
         yield ""
         yield from _pair(pair)
+
+
+def _overview(comparison: Comparison) -> Iterator[str]:
+    """All guests beside each other: instructions per op, and the ratio to the base."""
+    table = comparison.overview
+    rows = []
+    for row in [*table.rows, *([table.whole] if table.whole else [])]:
+        costs = [("", [entry.instructions for entry in row.entries])]
+        if row.bytes_matter:
+            costs.append((": string bytes", [entry.string_bytes for entry in row.entries]))
+        for what, changes in costs:
+            figures = ["-" if one is None else number(one.other.mean) for one in changes]
+            if changes[0] is not None:
+                figures[1:] = [f"{figure} ({ratio(one.ratio)})" if one else figure
+                               for figure, one in zip(figures[1:], changes[1:], strict=True)]  # fmt: skip
+            rows.append((safe(row.name) + what, *figures))
+    specs = [safe(guest.spec) for guest in comparison.guests]
+    yield from _table(("instructions per op", *specs), rows)
+    for position, spec in enumerate(specs):
+        if phases := table.fewest_of(position):
+            yield f"- Fewest instructions on {spec}: {safe(', '.join(phases))}"
 
 
 def _pair(pair: Pair) -> Iterator[str]:
@@ -40,16 +61,21 @@ def _pair(pair: Pair) -> Iterator[str]:
     yield ""
     for key, base, other in pair.differing_reports:
         yield f"- {safe(key)} differs: {safe(base)} -> {safe(other)}"
-    yield f"**{safe(pair.other.spec)} {safe(pair.headline)}.**"
+    yield f"**{safe(pair.other.spec)} {safe(pair.headline)}.** {safe(pair.links)}"
     yield ""
     for rank, finding in enumerate(pair.in_order, start=1):
         yield f"{rank}. {safe(finding.sentence)} ({_share(finding)})"
+    yield ""
+    yield from (safe(pair.what_if), "") if pair.what_if else ()
+    for layer, left, right in pair.aside:
+        yield f"- not compared: layer {layer}, {number(left)} and {number(right)} instructions"
     yield ""
     yield from _table(
         ("phase", "instructions/op, base", "other", "ratio", "string bytes/op, base", "other", "seeds say"),
         [
             (safe(phase.name), number(phase.instructions.base.mean), number(phase.instructions.other.mean),
-             _ratio(phase.instructions), number(phase.string_bytes.base.mean), number(phase.string_bytes.other.mean),
+             ratio(phase.instructions.ratio),
+             number(phase.string_bytes.base.mean), number(phase.string_bytes.other.mean),
              phase.instructions.verdict if phase.leads == "instructions" else phase.string_bytes.verdict)
             for phase in pair.phases
         ],
@@ -93,10 +119,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "|" + "---|" * len(head)
         yield from (f"| {' | '.join(row)} |" for row in rows)
         yield ""
-
-
-def _ratio(change: Change) -> str:
-    return "-" if change.ratio is None else f"{change.ratio:.2f}"
 
 
 def _share(finding: Finding) -> str:

@@ -10,11 +10,13 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from analysis.compare import Comparison, Guest, Pair, PhaseComparison
+from analysis.comparison import Comparison, Guest, Pair, PhaseComparison
 from analysis.rank import Finding
 from analysis.statistics import Change
+from analysis.text import listed, number, ratio
+from analysis.views import table
 from analysis.views.escape import clean
-from analysis.words import headline, number
+from analysis.words import headline
 
 WIDTH: Final = 80
 _TOP: Final = 6  # findings over all phases that are shown per guest
@@ -42,6 +44,8 @@ def fit(text: str, width: int) -> str:
 
 def _lines(comparison: Comparison) -> Iterator[Text]:
     yield from _summary(comparison)
+    yield Text()
+    yield from _overview(comparison)
     for pair in comparison.pairs:
         yield Text()
         yield from _pair(pair)
@@ -53,13 +57,35 @@ def _summary(comparison: Comparison) -> Iterator[Text]:
                f"{clean(comparison.base.spec)}", "bold")  # fmt: skip
     yield _cut("Counted are executed instructions, not time; a string instruction counts once,")
     yield _cut("and the bytes that it moves or sets are shown beside it.")
-    yield _cut(f"QEMU {clean(comparison.qemu)}, machine {clean(comparison.machine)}, {comparison.mode} mode, one "
-               "CPU line for all:")  # fmt: skip
+    machines = comparison.machines
+    machine = f"machine {clean(comparison.base.machine)}, " if len(machines) == 1 else ""
+    yield _cut(f"QEMU {clean(comparison.qemu)}, {machine}{comparison.mode} mode, one CPU line for all:")
     yield _cut(f"  -cpu {clean(comparison.cpu)}")
     for guest in guests:
         yield _cut(f"  {fit(clean(guest.spec), 28)} {fit(clean(guest.kernel), 24)} {_seeds(guest)}")
+    if len(machines) > 1:
+        told = [f"{listed(specs)} on {machine}" for machine, specs in machines.items()]
+        yield from _block(f"machines differ: {'; '.join(told)}", "", "  ", "yellow")
+    if len({guest.fair for guest in guests}) > 1:
+        for guest in guests:
+            yield from _block(f"{guest.spec} runs {guest.fair}", "", "  ") if guest.fair else ()
     for note in comparison.notes:
         yield from _block(f"note: {note}", "", "  ", "yellow")
+
+
+def _overview(comparison: Comparison) -> Iterator[Text]:
+    based = f"the ratio is to {clean(comparison.base.spec)}"
+    spread = "" if min(guest.runs for guest in comparison.guests) < 2 else ", ± % half its range over the seeds"
+    yield _cut(f"Per op; {based}{spread}:")
+    for line, strong in table.lines(comparison, lambda text, width: fit(clean(text), width)):
+        yield _cut(line, "bold" if strong else "dim" if line.startswith(" ") else "")
+    told = [f"{guest.spec} in {len(phases)} ({', '.join(phases)})" for position, guest in enumerate(comparison.guests)
+            if (phases := comparison.overview.fewest_of(position))]  # fmt: skip
+    if told:
+        yield from _block(f"Fewest instructions of all: {'; '.join(told)}.", "", "  ")
+    reasons = {(row.name, entry.why) for row in comparison.overview.rows for entry in row.entries if entry.why}
+    for name, why in sorted(reasons):
+        yield from _block(f"-  {name}: {why}", "", "   ")
 
 
 def _seeds(guest: Guest) -> str:
@@ -73,29 +99,30 @@ def _pair(pair: Pair) -> Iterator[Text]:
     yield Text(f"== {title} " + "=" * (WIDTH - 4 - cell_len(title)), style="bold cyan")
     for key, left, right in pair.differing_reports:
         yield from _block(f"{key} differs: {left} -> {right}", "", "  ", "yellow")
-    first, second = ("instructions", "rep_bytes") if pair.leads == "instructions" else ("rep_bytes", "instructions")
     changes = {"instructions": pair.instructions, "rep_bytes": pair.string_bytes}
     lead = headline(pair.leads, changes[pair.leads], "over all phases")
-    yield from _block(f"{other} {lead}.", "", "  ", "bold")
-    yield from (_change_line(name, changes[name]) for name in (first, second))
-    yield _cut(f"{len(pair.differing_phases)} of {len(pair.phases)} phases differ beyond the seed spread.")
+    yield from _block(f"{other} {lead}. {pair.links}", "", "  ", "bold")
+    yield from (_change_line(name, changes[name]) for name in sorted(changes, key=lambda name: name != pair.leads))
+    yield from _aside(pair.aside)
+    yield _cut(f"{len(pair.differing_phases)} of {len(pair.phases)} phases differ"
+               + (" in this one run." if pair.one_run else " beyond the seed spread."))  # fmt: skip
     for rank, finding in enumerate(pair.in_order[:_TOP], start=1):
         mark = "; within seed spread" if finding.within_spread else ""
         label = "instructions" if finding.cost == "instructions" else "string bytes"
-        tail = f"({_share(finding.share).strip()} of the difference in {label}{mark})"
+        whole = changes[finding.cost].base.mean
+        tail = f"({_share(finding.share).strip()} of the difference in {label}{mark}"
+        tail += f"; {ratio(finding.alone / whole)} with this as in {base})" if whole else ")"
         yield from _block(f"{rank}. {finding.sentence} {tail}", "  ", "     ")
+    yield from _block(pair.what_if, "", "  ") if pair.what_if else ()
     differing = [phase for phase in pair.phases if phase.differs]
     for phase in differing:
         yield Text()
         yield from _phase(phase)
-    rest = [phase for phase in pair.phases if not phase.differs]
+    rest = [phase.name for phase in pair.phases if not phase.differs]
     if rest:
         yield Text()
-        yield _cut("No difference beyond the seed spread (instructions per op, base and other):")
-        for phase in rest:
-            change = phase.instructions
-            yield _cut(f"  {fit(clean(phase.name), 25)} {number(change.base.mean):>9} {number(change.other.mean):>9} "
-                       f"{_ratio(change)}  {_mark(change)}")  # fmt: skip
+        beyond = "" if pair.one_run else " beyond the seed spread"
+        yield from _block(f"No difference{beyond}: {', '.join(rest)}.", "", "  ")
     if pair.not_compared:
         yield Text()
         yield _cut("Not compared:")
@@ -103,28 +130,31 @@ def _pair(pair: Pair) -> Iterator[Text]:
             yield from _block(f"{name}: {reason}", "  ", "    ")
 
 
+def _aside(layers: Sequence[tuple[str, float, float]], per: str = "") -> Iterator[Text]:
+    for layer, base, other in layers:
+        if base or other:
+            yield _cut(f"  {layer + per:<16} {number(base):>9} -> {number(other):<9} not compared", "dim")
+
+
 def _phase(phase: PhaseComparison) -> Iterator[Text]:
     yield from _block(f"{phase.name}: {phase.headline}", "", "  ", "bold")
     yield from _block(f"{phase.question} ({phase.ops:,} ops; an op is {phase.op})", "  ", "  ", "dim")
     yield _change_line("instructions", phase.instructions, "/op")
     yield _change_line("rep_bytes", phase.string_bytes, "/op")
+    yield from _aside(phase.aside, "/op")
     if max(phase.left_out) >= 0.001:
         yield _cut(f"  left out as the emulator's: {phase.left_out[0]:.1%} -> {phase.left_out[1]:.1%} of instructions")
     tables = [(phase.findings, "instr/op", phase.instructions), (phase.byte_findings, "bytes/op", phase.string_bytes)]
     for findings, unit, change in tables if phase.leads == "instructions" else tables[::-1]:
         if change.verdict != "same":
             yield from _table(findings, unit)
+    yield from _block(phase.what_if, "  ", "  ") if phase.what_if else ()
 
 
 def _change_line(cost: str, change: Change, per: str = "") -> Text:
     name = ("instructions" if cost == "instructions" else "string bytes") + per
-    return _cut(f"  {name:<16} {number(change.base.mean):>9} -> {number(change.other.mean):<9} {_ratio(change)}  "
-                f"{_mark(change)}")  # fmt: skip
-
-
-def _ratio(change: Change) -> str:
-    ratio = change.ratio
-    return "      -" if ratio is None else " >x1000" if ratio >= 1000 else f"{f'x{ratio:.2f}':>7}"
+    sides = f"{number(change.base.mean):>9} -> {number(change.other.mean):<9}"
+    return _cut(f"  {name:<16} {sides} {ratio(change.ratio):>7}  {_mark(change)}")
 
 
 def _mark(change: Change) -> str:
@@ -148,11 +178,18 @@ def _table(findings: Sequence[Finding], unit: str) -> Iterator[Text]:
         row = (f"  {what} {fit(clean(finding.layer), 13)}{number(finding.change.delta, sign=True):>10} "
                f"{_share(finding.share):>7}{parts}")  # fmt: skip
         yield _cut(row, "dim" if finding.within_spread else "")
-        named = [f"{function.name} {number(function.delta, sign=True)}" for function in finding.functions[:_NAMES]]
-        rest = len(finding.functions) - len(named) + finding.more_functions
-        tail = [f"{rest} more"] if rest > 0 else []
-        mark = " (within seed spread)" if finding.within_spread else ""
-        yield from _block(", ".join([*named, *tail]) + mark, "      ", "      ", "dim")
+        yield from _block(_named(finding), "      ", "      ", "dim")
+
+
+def _named(finding: Finding) -> str:
+    """The functions with their differences; what only the guest that executes less has is set apart."""
+    mine = [function for function in finding.functions if function not in finding.instead][:_NAMES]
+    rest = len(finding.functions) + finding.more_functions - len(mine) - len(finding.instead)
+    named, instead = ([f"{function.name} {number(function.delta, sign=True)}" for function in functions]
+                      for functions in (mine, finding.instead))  # fmt: skip
+    text = ", ".join([*named, f"{rest} more"] if rest > 0 else named)
+    text += f"; instead of {', '.join(instead)}" if instead else ""
+    return text + (" (within seed spread)" if finding.within_spread else "")
 
 
 def _share(share: float) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
-    from analysis.compare import Comparison
+    from analysis.comparison import Comparison
     from probes.recording import Recording
 
 FORMATS: Final = ("text", "json", "markdown")

@@ -1,0 +1,131 @@
+"""Which recordings may be held against each other, and what of them: one measure for all guests of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from analysis.text import listed
+from probes.recording import Recording
+from profiler.errors import NotComparable
+
+ASIDE: Final = ("user", "libc")
+"""Layers of the app's own build: they are compared only where all guests run the same build and the same libc."""
+SHOWN_REPORTS: Final = ("mitigations", "pti", "clocksource", "vendor")
+"""What a guest says of itself that can make a difference of its own; differences are shown above the findings."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """``aside``: the layers ``ASIDE`` are left out, because of ``why``, which is a sentence or empty."""
+
+    aside: bool
+    why: str = ""
+
+
+def check_comparable(recordings: Sequence[Recording]) -> None:
+    """Raise ``NotComparable`` unless all were made in the same way, of the same app, whole, each guest on one kernel.
+
+    The machine may differ between guests, as not every kernel boots on every one: it is shown.
+    """
+
+    def same(what: str, get: Callable[[Mapping[str, Any]], object], hint: str) -> None:
+        found = sorted({str(get(recording.manifest)) for recording in recordings})
+        if len(found) > 1:
+            raise NotComparable(f"the recordings differ in {what}: {'; '.join(value[:200] for value in found[:3])}",
+                                hint=hint)  # fmt: skip
+
+    again = "Record all guests in one campaign, with the same options."
+    same("QEMU version", lambda one: one["qemu"]["version"], again)
+    same("CPU line", lambda one: one["qemu"]["cpu"], again)
+    same("icount setting", lambda one: one["qemu"]["icount"], again)
+    same("number of vCPUs", lambda one: one["qemu"]["vcpus"], again)
+    sources = all(recording.manifest["app"].get("source_sha256") for recording in recordings)
+    what, key = ("source of the app", "source_sha256") if sources else ("app binary", "sha256")
+    same(what, lambda one: one["app"][key], "Compare recordings of one app at a time.")
+    same("app arguments", lambda one: one["app"]["args"], "Record all guests with the same phases.")
+    same("probe mode", lambda one: one["probe"]["mode"], again)
+    firsts: dict[str, Recording] = {}
+    places: dict[tuple[str, int], Recording] = {}
+    for one in recordings:
+        lost = one.manifest["probe"]["lost_events"]
+        if lost:
+            raise NotComparable(f"{one.directory} lost {lost} events", hint="Record it again.")
+        first = firsts.setdefault(one.spec, one)
+        for what, get in _OF_A_GUEST.items():
+            if get(first.manifest) != get(one.manifest):
+                raise NotComparable(f"the recordings of {one.spec} are of different {what}", hint="Record it again.")
+        twice = places.setdefault((one.spec, one.seed), one)
+        if twice is not one:
+            raise NotComparable(f"{one.spec} seed {one.seed} is there twice: {twice.directory} and {one.directory}",
+                                hint="Give the directory of one campaign.")  # fmt: skip
+
+
+_OF_A_GUEST: Final[Mapping[str, Callable[[Mapping[str, Any]], object]]] = {
+    "kernels": lambda one: one["guest"]["kernel_sha256"],
+    "app binaries": lambda one: one["app"]["sha256"],
+    "machines": lambda one: one["qemu"]["machine"],
+}
+
+
+def scope(firsts: Mapping[str, Recording]) -> Scope:
+    """What is compared of some guests, given a recording of each."""
+    builds: dict[tuple[str, bool], list[str]] = {}
+    targets: dict[tuple[str, bool], str] = {}
+    for spec, one in firsts.items():
+        build = str(one.manifest["app"]["sha256"]), libc_in_kernel(one)
+        builds.setdefault(build, []).append(spec)
+        targets[build] = str(one.manifest["app"].get("target") or "a build")
+    if len(builds) == 1:
+        return Scope(False)
+    named = []
+    for build, specs in builds.items():
+        alike = [other for other in builds if targets[other] == targets[build] and other[0] != build[0]]
+        digest = f" ({build[0][:8]})" if alike else ""
+        libc = ", its libc is the kernel's" if build[1] else ""
+        named.append(f"{listed(specs)}: {targets[build]}{digest}{libc}")
+    return Scope(True, "layers user and libc are left out of all figures but their own, because the guests do not "
+                       f"execute the same code there ({'; '.join(named)})")  # fmt: skip
+
+
+def libc_in_kernel(recording: Recording) -> bool:
+    """Whether the app's libc calls are calls into the kernel."""
+    return bool(recording.manifest["guest"].get("libc_in_kernel", False))
+
+
+def differing_reports(base: Mapping[str, str], other: Mapping[str, str]) -> tuple[tuple[str, str, str], ...]:
+    """Key, base, other: what two guests say of themselves and may make a difference, as short as it can be said."""
+    found = []
+    for key in SHOWN_REPORTS:
+        sides = base.get(key, "not said"), other.get(key, "not said")
+        if sides[0] != sides[1] and (short := _shortened(*sides)):
+            found.append((key, *short))
+    return tuple(found)
+
+
+def _shortened(base: str, other: str) -> tuple[str, str] | None:
+    """Of two lists ``name=state;...`` the entries that differ; of a list and a text the active ones; else as it is."""
+    lists = [_entries(base), _entries(other)]
+    if all(lists):
+        names = [name for name in {**lists[0], **lists[1]} if lists[0].get(name) != lists[1].get(name)]
+        sides = ["; ".join(f"{name}={entries.get(name, 'not listed')}" for name in names) for entries in lists]
+        return (sides[0], sides[1]) if names else None
+    if any(lists):
+        active = [_active(base, lists[0]), _active(other, lists[1])]
+        return None if active[0] == active[1] else (active[0], active[1])
+    return base, other
+
+
+def _entries(text: str) -> dict[str, str]:
+    """The entries of a list ``name=state;...``; none if the text is no such list."""
+    parts = [part.partition("=") for part in text.split(";")]
+    return {name.strip(): state.strip() for name, _, state in parts} if all(equals for _, equals, _ in parts) else {}
+
+
+def _active(text: str, entries: Mapping[str, str]) -> str:
+    """What is switched on, in words; ``none`` where nothing is."""
+    if entries:
+        on = [f"{name}={state}" for name, state in entries.items() if state.startswith("Mitigation")]
+        return "; ".join(on) or "none"
+    return "none" if text.startswith(("none", "off")) else text
