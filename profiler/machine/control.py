@@ -37,7 +37,8 @@ def _ask(socket: Path) -> bool:
 
     from qemu.qmp import QMPClient, QMPError
 
-    logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # a connection that ends on quit is no news
+    for name in ("qemu.qmp", "asyncio"):  # a connection that ends on quit, or before it, is no news
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
     async def conversation() -> bool:
         client = QMPClient("weaklink")
@@ -53,5 +54,5 @@ def _ask(socket: Path) -> bool:
 
     try:
         return asyncio.run(limited())
-    except (QMPError, OSError, EOFError, TimeoutError):
+    except (QMPError, OSError, EOFError, TimeoutError, AssertionError):  # the last: qemu.qmp's, of a QEMU that just ended
         return False
