@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cache as memoised
 from pathlib import Path, PurePath
 
-from images.apps import freebsd
+from images.apps import freebsd, sources
 from images.apps.describe import HERE, App
 from images.apps.targets import Target, named
 from images.model import Program
@@ -47,9 +47,10 @@ class Job:
         """Collect what building ``app`` for ``target`` takes; ``UsageError`` for an unknown target."""
         return cls(app, named(target), sysroot, _files(app))
 
-    def lay_out(self, folder: Path) -> None:
-        """Copy the files to where the compiler, run in ``folder``, finds them."""
-        for name, path in self.files.items():
+    def lay_out(self, folder: Path, cache: Path) -> None:
+        """Put all files to where the compiler, run in ``folder``, finds them; fetches what a package has."""
+        fetched = sources.fetch(self.app.source, cache) if self.app.source else {}
+        for name, path in {**self.files, **fetched}.items():
             (folder / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.copyfile(path, folder / name)
 
@@ -76,6 +77,7 @@ class Job:
         digest.update(json.dumps([app.name, app.sources, dict(app.system_sources), app.cflags]).encode() + b"\0")
         for name, path in sorted(self.files.items()):
             digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        digest.update(sources.digest(app.source).encode())
         return digest.hexdigest()
 
     def key(self) -> str:
@@ -91,7 +93,8 @@ def build(app: App, target: str, cache: Path, *, sysroot: Path | None = None) ->
 
     ``sysroot`` is the system that the target needs, where it is another one than this machine's.  Raises ``UsageError``
     for an unknown target, ``ToolMissing`` without a compiler or libc, ``errors.AppBuild`` with the compiler's first
-    lines if it refuses, ``DiskFull`` where there is no room.  Two builds at once are safe: the last rename loses.
+    lines if it refuses, ``DiskFull`` where there is no room, and what ``images.apps.sources.fetch`` raises.  Two builds
+    at once are safe: the last rename loses.
     """
     job = Job.of(app, target, sysroot)
     if shutil.which(_COMPILER) is None:
@@ -107,7 +110,7 @@ def build(app: App, target: str, cache: Path, *, sysroot: Path | None = None) ->
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{app.name}-", dir=parent))  # 0700 by itself
         try:
-            _compile(job, scratch)
+            _compile(job, scratch, cache)
             shutil.rmtree(place, ignore_errors=True)  # only a damaged one can be there
             try:
                 (scratch / "out").rename(place)
@@ -177,11 +180,11 @@ def _run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def _compile(job: Job, scratch: Path) -> None:
+def _compile(job: Job, scratch: Path, cache: Path) -> None:
     """Compile in ``scratch`` under relative names only, and leave ELF and description in ``scratch``/out."""
     out = scratch / "out"
     out.mkdir(mode=0o700)
-    job.lay_out(scratch)
+    job.lay_out(scratch, cache)
     flags = [*job.flags(), f"-ffile-prefix-map={scratch}=."]
     objects = [f"{source.replace('/', '-')}.o" for source in job.sources()]
     for source, object_ in zip(job.sources(), objects, strict=True):

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from images.apps.sources import Source
 from profiler import errors
 
 HERE = Path(__file__).resolve().parent
@@ -36,7 +37,8 @@ class Phase:
 class App:
     """An app as its folder describes it; ``sources`` are relative to ``folder``.
 
-    ``system_sources`` are those that only one kernel's system is given, by the name that targets give it.
+    ``system_sources`` are those that only one kernel's system is given, by the name that targets give it;
+    ``source`` is a package with more of them.
     """
 
     name: str
@@ -46,6 +48,7 @@ class App:
     cflags: tuple[str, ...]
     phases: tuple[Phase, ...]
     system_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    source: Source | None = None
 
 
 def names() -> list[str]:
@@ -75,6 +78,7 @@ def read(folder: Path) -> App:
             system_sources={
                 str(system): tuple(map(str, sources)) for system, sources in table.get("system_sources", {}).items()
             },
+            source=Source.of(table["source"]) if "source" in table else None,
         )
     except (OSError, tomllib.TOMLDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise errors.AppBuild(f"{path}: {error!r}", hint="compare it with the app.toml of the app tour") from error

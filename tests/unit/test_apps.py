@@ -267,7 +267,7 @@ void counted_window(int number, int open)
 def _relocatable(app: apps.App, folder: Path, extra: Sequence[str] = ()) -> tuple[Path, list[str]]:
     """Compile the app into one object; return it and the libc functions it wants."""
     job = builder.Job.of(app, "linux-static")
-    job.lay_out(folder)
+    job.lay_out(folder, folder / "cache")
     objects = []
     for source in job.sources():
         objects.append(folder / f"{source.replace('/', '-')}.o")
