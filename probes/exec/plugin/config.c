@@ -52,9 +52,9 @@ static bool window_line(struct window *w, char *text)
 
 bool config_read(struct config *c, const char *path)
 {
-    static const char *const kinds[HOOK_KINDS] = {"op",    "syscall", "syscall-exit", "handler",    "fault",
-                                                  "trap",  "irq",     "device",       "timer",      "lock",
-                                                  "lock-entry", "switch-out", "switch-in", "wake",   "new"};
+    static const char *const kinds[HOOK_KINDS] = {
+        "op",    "syscall", "syscall-exit", "handler",    "fault",     "trap", "irq", "device",
+        "timer", "lock",    "lock-entry",   "switch-out", "switch-in", "wake", "new"};
     FILE *f = fopen(path, "r");
     if (!f)
         return complain(path, 0, "cannot be opened");
@@ -93,6 +93,8 @@ bool config_read(struct config *c, const char *path)
             *h = (struct hook){.addr = a, .kind = (uint8_t)k, .name = (uint16_t)name, .disp = disp};
             if (k == HOOK_KINDS)
                 wrong = "unknown kind of hook";
+            else if ((k == HOOK_LOCK || k == HOOK_LOCK_ENTRY) && (disp < (k == HOOK_LOCK_ENTRY) || disp > 64))
+                wrong = "a lock's bit is none";
             else if (c->n_hooks > 1 && h[-1].addr >= a)
                 wrong = "hooks are not sorted, or two stand at one address";
         } else if (strncmp(text, "w ", 2) || !strchr(text, '\n') || !window_line(&c->window, text + 2)) {

@@ -22,17 +22,17 @@ struct function {
 
 enum hook_kind {
     /* at the first instruction of something */
-    HOOK_OP,       /* exported libc function: an operation, if the app calls it */
-    HOOK_SYSCALL,  /* the kernel's system call entry */
+    HOOK_OP,           /* exported libc function: an operation, if the app calls it */
+    HOOK_SYSCALL,      /* the kernel's system call entry */
     HOOK_SYSCALL_EXIT, /* a jump that ends a system call, in place of SYSRET */
-    HOOK_HANDLER,  /* one system call's handler */
-    HOOK_FAULT,    /* entry of an exception that restarts its instruction */
-    HOOK_TRAP,     /* entry of an exception that does not */
-    HOOK_IRQ,      /* entry of an interrupt */
-    HOOK_DEVICE,   /* the same, of a device */
-    HOOK_TIMER,    /* a timer interrupt's handler */
-    HOOK_LOCK,     /* where a thread that did not get a lock waits */
-    HOOK_LOCK_ENTRY, /* where one asks for a lock in whose HOOK_LOCK it may wait more than once */
+    HOOK_HANDLER,      /* one system call's handler */
+    HOOK_FAULT,        /* entry of an exception that restarts its instruction */
+    HOOK_TRAP,         /* entry of an exception that does not */
+    HOOK_IRQ,          /* entry of an interrupt */
+    HOOK_DEVICE,       /* the same, of a device */
+    HOOK_TIMER,        /* a timer interrupt's handler */
+    HOOK_LOCK,         /* where a thread that did not get a lock waits */
+    HOOK_LOCK_ENTRY,   /* where one asks for a lock in whose HOOK_LOCK it may wait more than once */
     /* at a memory access; the thread is the address accessed less `disp` */
     HOOK_SWITCH_OUT,
     HOOK_SWITCH_IN,
@@ -45,7 +45,7 @@ struct hook {
     uint64_t addr;
     uint8_t kind;
     uint16_t name; /* operation or event name, an index into configure.py's list of names */
-    int64_t disp; /* of a lock: 1 + its bit in struct thread's `waited`, or 0 */
+    int64_t disp;  /* of a lock: 1 + its bit in struct thread's `waited`, or 0 */
     uint64_t fired;
 };
 
