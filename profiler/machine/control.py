@@ -54,5 +54,5 @@ def _ask(socket: Path) -> bool:
 
     try:
         return asyncio.run(limited())
-    except (QMPError, OSError, EOFError, TimeoutError, AssertionError):  # the last: qemu.qmp's, of a QEMU that just ended
+    except (QMPError, OSError, EOFError, TimeoutError, AssertionError):  # the last: qemu.qmp's, when QEMU ends meanwhile
         return False
