@@ -26,10 +26,12 @@ class PhaseManifest(TypedDict):
 
 
 class AppManifest(TypedDict):
-    """The app that ran; ``sha256`` is of its binary."""
+    """The app that ran; ``sha256`` is of its binary, ``source_sha256`` the same whatever it was built for."""
 
     name: str
     sha256: str
+    source_sha256: NotRequired[str]
+    target: NotRequired[str]
     args: list[str]
     phases: list[PhaseManifest]
 
@@ -43,9 +45,14 @@ class GuestManifest(TypedDict):
     runtime: str
     options: list[str]
     kernel_sha256: str
+    symbols_sha256: NotRequired[str]
     kernel_version: str
     provenance: str
     append: str
+    fair: NotRequired[str]
+    """What a comparison with this runtime is fair for."""
+    libc_in_kernel: NotRequired[bool]
+    machine: NotRequired[str]
 
 
 class QemuManifest(TypedDict):

@@ -105,11 +105,11 @@ def test_nothing_waits_for_the_disk_in_a_window(seen: Recording) -> None:
 
 
 def test_the_recording_says_what_was_run_and_how(seen: Recording, runtime: str) -> None:
-    guest = json.loads(json.dumps(seen.manifest["guest"]))
+    guest = seen.manifest["guest"]
     declared = images.check(GuestSpec(GUEST)).runtimes[runtime]
     assert (guest["spec"], guest["runtime"]) == (f"{GUEST}:{runtime}", runtime)
     assert (guest["fair"], guest["libc_in_kernel"]) == (declared.fair, runtime == "libc")
-    assert seen.manifest["app"]["target"] == declared.app  # type: ignore[typeddict-item]
+    assert seen.manifest["app"]["target"] == declared.app
     reports = seen.manifest["guest_reports"]
     assert (reports["clocksource"], reports["pti"], reports["vendor"]) == ("hpet", "off", "AuthenticAMD")
 

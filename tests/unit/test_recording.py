@@ -100,6 +100,7 @@ def test_another_schema_is_refused(tmp_path: Path, schema: object) -> None:
         ({"guest_reports": []}, "guest_reports"),
         ({"cost": {"wall_s": -1, "cpu_s": 1, "boot_s": 1}}, "cost.wall_s"),
         ({"app": {"name": "x", "sha256": "", "args": [1], "phases": []}}, r"app.args\[0\]"),
+        ({"app": {"name": "x", "sha256": "", "args": [], "phases": [], "source_sha256": 5}}, "app.source_sha256"),
     ],
 )
 def test_the_field_that_is_wrong_is_named(tmp_path: Path, keys: dict[str, object], where: str) -> None:
