@@ -54,5 +54,5 @@ def _ask(socket: Path) -> bool:
 
     try:
         return asyncio.run(limited())
-    except (QMPError, OSError, EOFError, TimeoutError, AssertionError):  # the last: qemu.qmp's, when QEMU ends meanwhile
-        return False
+    except (QMPError, OSError, EOFError, TimeoutError, AssertionError):
+        return False  # the last of them is qemu.qmp's own, when QEMU ends meanwhile
