@@ -10,8 +10,9 @@ from __future__ import annotations
 import fnmatch
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 
@@ -38,16 +39,19 @@ class Difference:
 class Audit:
     """What both opinions say of the functions of one kernel, and of the instructions of recordings.
 
-    ``functions`` have a source file, ``placed`` one that the directories know, ``compared`` a layer by both.
+    ``functions`` have a source file, ``placed`` one that the directories know, ``compared`` a layer by both.  Where a
+    file holds several subjects, each of their layers agrees; ``strictly`` only the file's own does.
     """
 
     functions: int
     placed: int
     compared: int
     agreed: int
+    strictly: int
     instructions: int
     instructions_compared: int
     instructions_agreed: int
+    instructions_strictly: int
     differences: tuple[Difference, ...]
 
     @property
@@ -65,9 +69,14 @@ class Audit:
 
 @dataclass(frozen=True)
 class Tree:
-    """What ``directories.toml`` says: rules, where in absolute paths the source tree begins, what headers define."""
+    """What ``directories.toml`` says.
+
+    ``rules`` give each file one layer, ``several`` the others that a file of several subjects may have as well;
+    ``top`` is where in absolute paths the source tree begins; ``elsewhere`` are patterns of what headers define.
+    """
 
     rules: Rules
+    several: dict[str, frozenset[str]]
     top: str
     elsewhere: tuple[str, ...]
 
@@ -85,7 +94,8 @@ def tree(kind: str) -> Tree:
         )
     text = path.read_text()
     data = tomllib.loads(text)
-    return Tree(parse(text), str(data.get("top", "")), tuple(map(str, data.get("elsewhere", ()))))
+    several = {name: frozenset(layers) for name, layers in data.get("several", {}).items()}
+    return Tree(parse(text), several, data.get("top", ""), tuple(data.get("elsewhere", ())))
 
 
 def of_kernel(path: Path, top: str) -> Sources:
@@ -120,25 +130,29 @@ def audit(known: Map, tree: Tree, sources: Sources, weights: Mapping[str, int]) 
     weight: dict[str, int] = {}
     for symbol, instructions in weights.items():
         weight[fold(symbol)] = weight.get(fold(symbol), 0) + instructions
-    functions = placed = compared = agreed = heavy = heavy_agreed = 0
+    total: Counter[str] = Counter()
     differences = []
     for symbol, paths in sources.items():
         by_name, rule, _ = known.explain(symbol)
         opinions = {path: decided[0] for path in paths if path != NO_SOURCE and (decided := tree.rules.of_source(path))}
         shown = names.readable(symbol)
-        functions += sum(path != NO_SOURCE for path in paths)
-        placed += len(opinions)
+        total["functions"] += sum(path != NO_SOURCE for path in paths)
+        total["placed"] += len(opinions)
         if by_name == UNATTRIBUTED or not opinions or header(shown):
             continue
         instructions = weight.get(symbol, 0) if len(set(opinions.values())) == 1 else 0
-        right = sum(layer == by_name for layer in opinions.values())
-        compared, agreed = compared + len(opinions), agreed + right
-        heavy += instructions
-        heavy_agreed += instructions if right else 0
+        strict = {path for path, layer in opinions.items() if layer == by_name}
+        right = strict | {path for path in opinions if by_name in tree.several.get(path, ())}
+        total.update(
+            compared=len(opinions), agreed=len(right), strictly=len(strict), instructions_compared=instructions
+        )
+        total["instructions_agreed"] += instructions if right else 0
+        total["instructions_strictly"] += instructions if strict else 0
         differences += [
             Difference(shown, path, layer, by_name, rule, instructions)
             for path, layer in opinions.items()
-            if layer != by_name
+            if path not in right
         ]
     differences.sort(key=lambda one: (-one.instructions, one.by_source, one.by_name, one.function))
-    return Audit(functions, placed, compared, agreed, sum(weight.values()), heavy, heavy_agreed, tuple(differences))
+    counts = {field.name: total[field.name] for field in fields(Audit) if field.name != "differences"}
+    return Audit(**{**counts, "instructions": sum(weight.values())}, differences=tuple(differences))

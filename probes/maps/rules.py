@@ -20,7 +20,7 @@ from profiler.errors import WeaklinkError
 PATTERN_LIMIT: Final = 200
 """No pattern may match more symbols than this: a rule that wide is a guess about names, not knowledge of sources."""
 
-_HEAD: Final = ("include", "top", "elsewhere")  # what may stand before the tables
+_HEAD: Final = ("include", "top", "elsewhere", "several")  # what is no layer
 _KINDS: Final = ("symbols", "patterns", "files", "directories")
 
 

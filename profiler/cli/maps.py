@@ -102,12 +102,16 @@ def _weights(kind: str, root: Path) -> dict[str, int]:
 def _report(kind: str, found: Audit, *, everything: bool) -> None:
     """Print the shares, then the differences by pair of layers, those with the most instructions first."""
     print(f"{kind}: {found.functions:,} functions with a source file")
-    print(f"  {found.compared:,} have a layer by name and by directory; {found.agreement:.1%} of them agree")
+    print(
+        f"  {found.compared:,} have a layer by name and by directory; {found.agreement:.1%} of them agree"
+        f" ({found.strictly / found.compared:.1%} if each file is of one subject)"
+    )
     if found.weighted is not None:
         share = found.instructions_compared / found.instructions
+        strictly = found.instructions_strictly / max(1, found.instructions_compared)
         print(
             f"  {share:.1%} of {found.instructions:,} recorded kernel instructions are in those;"
-            f" {found.weighted:.1%} of them agree"
+            f" {found.weighted:.1%} of them agree ({strictly:.1%})"
         )
     pairs = [list(group) for _, group in groupby(sorted(found.differences, key=_pair), key=_pair)]
     pairs.sort(key=lambda pair: (-sum(one.instructions for one in pair), -len(pair), _pair(pair[0])))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from probes import maps
+from probes.events import LAYERS
 from probes.maps.audit import audit, of_kernel, tree
 from profiler.cli.main import main
 from profiler.errors import UsageError
@@ -51,6 +53,10 @@ def test_each_function_is_held_against_its_source_directory(tmp_path: Path, aran
     assert (difference.function, difference.by_source, difference.by_name) == ("poll_here", "vfs", "wait-queue")
     assert (found.instructions, found.instructions_compared, found.instructions_agreed) == (1000, 900, 700)
     assert found.weighted == pytest.approx(7 / 9)
+    either = replace(where, several={"fs/vfs/main.cc": frozenset({"wait-queue"})})
+    found = audit(maps.load("osv"), either, sources, weights)
+    assert (found.agreed, found.strictly, found.differences) == (11, 10, ())
+    assert (found.instructions_agreed, found.instructions_strictly) == (900, 700)
 
 
 def test_the_verb_lists_what_differs_and_fails_where_too_little_agrees(
@@ -94,6 +100,8 @@ def test_a_kernel_of_another_kind_is_not_audited(tmp_path: Path, capsys: pytest.
 def test_the_second_opinion_is_whole(kind: str) -> None:
     where = tree(kind)
     assert where.rules.directories
+    assert {layer for layers in where.several.values() for layer in layers} <= set(LAYERS)
+    assert all(where.rules.of_source(path) is not None for path in where.several)
     assert not where.rules.symbols
     assert not where.rules.patterns
     with pytest.raises(UsageError):
