@@ -23,6 +23,17 @@ _MOST: Final = 1000
 _SECONDS: Final = 30
 
 
+_OF_LIBC: Final = re.compile(
+    r"ld-(linux-x86-64|musl-x86_64)\.so\.\d+|libc\.musl-.*"
+    r"|lib(c|m|mvec|pthread|dl|rt|resolv|util|anl|crypt|nsl|nss_\w+|BrokenLocale)\.so\.\d+"
+)
+
+
+def of_libc(name: str) -> bool:
+    """Tell whether a library, by the name it is asked for, is the C library's: all others are the program's own."""
+    return _OF_LIBC.fullmatch(name) is not None
+
+
 @dataclass(frozen=True)
 class _Dynamic:
     """What the dynamic part of an ELF file says; ``runpath`` replaces ``rpath`` where it is not None."""
@@ -34,9 +45,10 @@ class _Dynamic:
     runpath: tuple[str, ...] | None
 
 
-def libraries(elf: Path) -> tuple[str, Mapping[str, Path]]:
+def libraries(elf: Path, also: Sequence[Path] = ()) -> tuple[str, Mapping[str, Path]]:
     """Give the loader that ``elf`` names ("" for a static program) and {path in a guest: file here}, loader included.
 
+    ``also`` are shared objects that will be loaded with it: what they need is in it too.
     In a guest all libraries lie in one directory, that of libc, where a loader looks without index or variables.
     What the program opens while it runs (plug-ins, name services) cannot be known and is not there.
     Raises ``UsageError`` when the file is no 64-bit x86 program, or when something it needs is not on this machine.
@@ -51,7 +63,7 @@ def libraries(elf: Path) -> tuple[str, Mapping[str, Path]]:
         raise _missing(program.interpreter, elf)
     own_name = _read(loader).soname  # glibc's libraries name their loader; musl's is the libc as well
     found: dict[str, Path] = {}
-    waiting = [(elf, program, program.rpath)]
+    waiting = [(elf, program, program.rpath), *((path, of_it := _read(path), of_it.rpath) for path in also)]
     while waiting:
         wanting, dynamic, inherited = waiting.pop(0)
         for name in dynamic.needed:

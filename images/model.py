@@ -97,6 +97,8 @@ class Program:
     sources and declared flags, whatever target and toolchain: equal means the same app.  ``own`` are the app's own
     functions in ``elf``; None: every function is the app's own.  ``libraries`` and ``files`` map paths in the guest to
     files here; ``interpreter`` is the one of ``libraries`` that loads the others, "" for a static program.
+    ``preload`` is one of ``libraries`` that is loaded before the others, unasked.  ``init``: it was written to be a
+    guest's first process, to report the guest, and to say when it is done; a program of the user's was not.
     """
 
     elf: Path
@@ -107,6 +109,8 @@ class Program:
     libraries: Mapping[str, Path] = field(default_factory=dict, hash=False)
     interpreter: str = ""
     files: Mapping[str, Path] = field(default_factory=dict, hash=False)
+    preload: str = ""
+    init: bool = True
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,9 @@ class Bootable:
 
     ``disk`` is given read-only.  ``user`` is what lies in the app's memory and where; if the loader decides that,
     ``locate`` is the kernel command line of a boot after which the console has said it (``profiler.machine.locate``).
-    ``libc_in_kernel``: the app's libc calls are calls into the kernel.
+    ``libc_in_kernel``: the app's libc calls are calls into the kernel.  ``starts`` and ``ends``: patterns of the lines
+    with which the kernel says that it starts the program and with which status that ended, "" where a program of ours
+    says so itself.
     """
 
     spec: GuestSpec
@@ -143,6 +149,8 @@ class Bootable:
     disk: Path | None = None
     libc_in_kernel: bool = False
     locate: str | None = None
+    starts: str = ""
+    ends: str = ""
 
 
 @dataclass(frozen=True)

@@ -65,11 +65,11 @@ PHASES: Final = _table([
     ("status", pa.string()),  # ok | unsupported | failed
     ("reason", pa.string()),  # why not ok, else ""
     ("ops", pa.int64()),  # ops the app says it did
-    ("tsc", pa.int64()),  # the app's own RDTSC delta (virtual ns at shift 0)
+    ("tsc", pa.int64()),  # the app's own RDTSC delta (virtual ns at shift 0); null if it does not read it
     ("instructions", pa.int64()),  # this and the next two are null in a phase without a window
     ("rep_iterations", pa.int64()),
     ("idle_ns", pa.int64()),  # null too if it cannot be read
-], may_be_null={"instructions", "rep_iterations", "idle_ns"})  # fmt: skip
+], may_be_null={"tsc", "instructions", "rep_iterations", "idle_ns"})  # fmt: skip
 
 # One row per operation of a phase: counted from the events, and kept where events are not.
 CALLS: Final = _table([

@@ -112,6 +112,18 @@ class AppBuild(WeaklinkError):
     exit_code, name, blame = 21, "app build", "the app"
 
 
+class AppFailed(WeaklinkError):
+    """The program that was run ended with a status that is not 0, or was killed."""
+
+    exit_code, name, blame = 23, "app failed", "the app"
+
+
+class WindowMissed(WeaklinkError):
+    """The window of a run did not open, or did not close."""
+
+    exit_code, name, blame = 24, "window missed", "the window or the app"
+
+
 class RecordingInvalid(WeaklinkError):
     """A recording is missing, incomplete, too large, or of another schema."""
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from profiler import __version__
 from profiler.campaign import Result, RunFailed
 from profiler.errors import GuestExit, GuestHang, GuestPanic, UsageError
-from profiler.machine import boot, locate, qemu
+from profiler.machine import boot, locate, qemu, verdict
 from profiler.machine.command import CPU, Command
 from profiler.plan import Run
+from profiler.subject import Subject, window_entry
 
 if TYPE_CHECKING:
     from images import Bootable, Loaded, Program
@@ -36,39 +37,33 @@ class Prepared:
     bootable: Bootable
     hooks: Hooks
     config: Path
+    console: Path | None
+    """QEMU's log of the guest's console, where the probe waits for a line on it."""
 
 
 class ExecRecorder:
     """Records runs of one app with the exec probe.  What all runs share is made once: the app, the plugin, the hooks.
 
-    Making one may raise QemuMissing, ToolMissing, AppBuild, ProbeBuild, UsageError (an unknown app or phase).
+    Making one may raise QemuMissing, ToolMissing, ProbeBuild.
     ``step`` is told, in a few words, what is being done; ``on_line`` gets the guest's console, safe to show.
     """
 
     def __init__(
         self,
-        app: str,
+        subject: Subject,
         *,
         mode: str = "exact",
-        phases: Sequence[str] = (),
         limits: boot.Limits | None = None,
         step: Callable[[str], None] = lambda text: None,
         on_line: Callable[[str], None] = lambda line: None,
     ) -> None:
-        from images import apps, store
+        from images import store
         from probes.exec import build
 
         self._mode, self._limits, self._step, self._on_line = mode, limits, step, on_line
         self._qemu = qemu.find()
         self._cache = store.cache_dir()
-        self._app = apps.load(app)
-        known = [phase.name for phase in self._app.phases]
-        unknown = [name for name in phases if name not in known]
-        if unknown:
-            raise UsageError(f"{app} has no phase {unknown[0][:60]!r}", hint=f"phases: {', '.join(known)}")
-        self._phases = frozenset(phases)
-        self._selected = ["--phases", ",".join(phases)] if phases else []
-        self._programs: dict[tuple[str, Path | None], Program] = {}
+        self._subject = subject
         step("building the probe")
         self.plugin = build.plugin(self._qemu.version, self._cache)
         self._hooks: dict[tuple[Path, tuple[Loaded, ...]], tuple[Hooks, bytes]] = {}
@@ -80,16 +75,18 @@ class ExecRecorder:
 
         guest = check(run.guest)
         runtime = guest.runtime(run.guest.runtime)
-        program = self._program(guest, runtime.app)
-        args = ["--spin", str(run.seed.spin), *self._selected]
+        program = self._subject.program(guest, runtime, self._cache, self._step)
+        args = self._subject.arguments(run.seed)
         bootable = self._located(run, prepare(run.guest, program, args, work=work, progress=self._step))
         hooks, config = self._configure(bootable, work)
-        self.prepared = Prepared(guest, runtime, program, bootable, hooks, config)
+        log = work / "console" if self._subject.window and self._subject.window.listens else None
+        self.prepared = Prepared(guest, runtime, program, bootable, hooks, config, log)
         manifest = self._manifest(run)
         return {
             "schema": manifest["schema"],
             "tool": manifest["tool"],
-            "app": {key: manifest["app"][key] for key in ("sha256", "args")},
+            "app": {key: manifest["app"][key] for key in ("sha256", "source_sha256", "args")},
+            **({"window": manifest["window"]} if "window" in manifest else {}),
             "guest": {key: manifest["guest"][key] for key in ("spec", "kernel_sha256", "symbols_sha256", "append")},
             "qemu": {key: manifest["qemu"][key] for key in ("version", "machine", "cpu", "memory_mib")},
             "seed": manifest["seed"],
@@ -101,31 +98,39 @@ class ExecRecorder:
         import pyarrow.compute as pc
 
         from probes import recording
-        from probes.exec import build, decode
+        from probes.exec import build, decode, window
 
         prepared = self.prepared
         assert prepared is not None, "prepare comes first"
         bootable, raw = prepared.bootable, work / "probe"
         raw.mkdir()
 
-        plugin = build.argument(self.plugin, prepared.config, raw, self._mode)
+        plugin = build.argument(self.plugin, prepared.config, raw, self._mode, prepared.console)
         self._step("booting")
         outcome = boot.run(
             lambda socket: self.command(run, bootable, socket, plugin),
             panics=bootable.panics,
             limits=self._limits,
             on_line=self._on_line,
+            unaware=self._unaware(prepared, raw),
         )
         said = outcome.conversation
         if outcome.failure is not None:
             _refuse_unknown(run, said.error)  # a bare word becomes an argument that the app does not know
+            if isinstance(outcome.failure, GuestHang) and self._subject.window:
+                outcome.failure.hint += f"; did the window {self._subject.window} not close?"
             if isinstance(outcome.failure, GuestPanic | GuestHang | GuestExit):
                 raise RunFailed(outcome.failure, outcome.console)
             raise outcome.failure
-        self._step("decoding")
         _refuse_unknown(run, said.guest.get("unknown_options", ""))
-        tables = decode.decode(raw, prepared.hooks, list(said.phases.values()))
+        failure = verdict.program_failed(said.status, outcome.console) or window.missed(self._subject.window, raw)
+        if failure is not None:
+            raise RunFailed(failure, outcome.console)
+        self._step("decoding")
+        phases = self._subject.said(list(said.phases.values()))
+        tables = decode.decode(raw, prepared.hooks, phases)
         manifest = self._manifest(run)
+        manifest["app"] |= {"phases": self._subject.phases(phases), "status": said.status}
         manifest["guest_reports"] = _reports(said.guest, prepared.guest.reports)
         manifest["probe"] |= {"capabilities": tables.capabilities, "lost_events": tables.lost_events}
         manifest["probe"] |= {"trouble": tables.trouble, "hooks_fired": tables.hooks_fired}
@@ -138,16 +143,6 @@ class ExecRecorder:
         return Result(
             instructions, outcome.boot_s, outcome.wall_s, tuple(_warnings(said.malformed, tables.lost_events))
         )
-
-    def _program(self, guest: Guest, target: str) -> Program:
-        """The app, built for a target against a guest's system; once for each."""
-        from images import apps, sysroot
-
-        system = sysroot(guest, progress=self._step)
-        if (target, system) not in self._programs:
-            self._step("building the app")
-            self._programs[target, system] = apps.build(self._app, target, self._cache, sysroot=system)
-        return self._programs[target, system]
 
     def _located(self, run: Run, bootable: Bootable) -> Bootable:
         """The same, with all that the guest's loader puts into the app's memory."""
@@ -173,6 +168,7 @@ class ExecRecorder:
                 libc_in_kernel=bootable.libc_in_kernel,
                 operations=words.of_function(), syscalls=words.syscalls,
                 kernel_layers=maps.load(bootable.kind).layers_by_address,
+                window=self._subject.window, program=bootable.program.elf if bootable.program else None,
             )  # fmt: skip
             self._hooks[key] = hooks, config.read_bytes()
         else:
@@ -186,6 +182,18 @@ class ExecRecorder:
             kernel=bootable.kernel.elf,
             initrd=bootable.initrd, append=bootable.append, clock=run.seed.clock,
             random_seed=run.seed.number, qmp_socket=socket, plugin=plugin, disk=bootable.disk,
+            console_log=self.prepared.console if self.prepared and plugin else None,
+        )  # fmt: skip
+
+    def _unaware(self, prepared: Prepared, raw: Path) -> boot.Unaware | None:
+        """How to listen to a program that is not written for weaklink."""
+        if prepared.program.init:
+            return None
+        window, bootable, summary = self._subject.window, prepared.bootable, raw / "summary.json"
+        return boot.Unaware(
+            bootable.starts, bootable.ends,
+            over=lambda: window is not None and summary.exists(),
+            with_status=window is None or window.closes.kind == "exit",
         )  # fmt: skip
 
     def _manifest(self, run: Run) -> dict[str, Any]:
@@ -197,20 +205,16 @@ class ExecRecorder:
         prepared = self.prepared
         assert prepared is not None, "prepare comes first"
         bootable, kernel, spec = prepared.bootable, prepared.bootable.kernel, run.guest
-        phases = [
-            {"number": phase.number, "name": phase.name, "question": phase.question, "op": phase.op, "ops": phase.ops,
-             "calls": dict(phase.calls), "varies": sorted(phase.varies)}
-            for phase in self._app.phases
-            if phase.name in self._phases or not self._phases
-        ]  # fmt: skip
         return {
             "schema": SCHEMA_VERSION,
             "tool": TOOL,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "app": {
                 "name": run.app, "sha256": prepared.program.sha256, "source_sha256": prepared.program.source_sha256,
-                "target": prepared.program.target, "args": self._selected, "phases": phases,
+                "target": prepared.program.target, "args": list(self._subject.args),
+                "phases": self._subject.phases(None),
             },
+            **({} if prepared.program.init else {"window": window_entry(self._subject)}),
             "guest": {
                 "spec": str(spec), "name": spec.name, "kind": bootable.kind, "runtime": prepared.runtime.name,
                 "fair": prepared.runtime.fair, "libc_in_kernel": bootable.libc_in_kernel, "machine": bootable.machine,

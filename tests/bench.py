@@ -21,6 +21,7 @@ from probes.exec import build
 from profiler.machine import boot
 from profiler.plan import Run, Seed
 from profiler.recorder import ExecRecorder
+from profiler.subject import Known
 
 MODES = ("none", "block", "exact")
 
@@ -52,7 +53,7 @@ def once(recorder: ExecRecorder, work: Path, mode: str) -> boot.Outcome:
 
 def probe_cost(rounds: int, work: Path) -> dict[str, tuple[float, float]]:
     """QEMU's CPU seconds by mode: of the whole run, and from ``ready`` to ``done``; minimum over the rounds each."""
-    recorder = ExecRecorder("tour")
+    recorder = ExecRecorder(Known("tour"))
     outcomes = [(mode, once(recorder, work, mode)) for _ in range(rounds) for mode in MODES]
     return {
         mode: (min(one.cpu_s for m, one in outcomes if m == mode),
@@ -66,7 +67,7 @@ def figures(rounds: int, work: Path) -> Iterator[tuple[str, str, str]]:
     weaklink = [sys.executable, "-m", "profiler"]
     starts = [cpu_of([*weaklink, "--help"]) for _ in range(5)]
     yield "weaklink --help", f"{1000 * min(wall for wall, _ in starts):.0f} ms wall", "150 ms"
-    recorder = ExecRecorder("tour", phases=["null-call"])
+    recorder = ExecRecorder(Known("tour", ["null-call"]))
     boots = [once(recorder, work, "exact") for _ in range(rounds)]
     yield "boot to the first marker", f"{min(one.boot_s for one in boots):.2f} s wall", "3 s"
     cost = probe_cost(rounds, work)

@@ -30,20 +30,31 @@ _FILE: Final = "guest.toml"
 
 
 _CALLS: Final = ("system call", "function")
+_KINDS: Final = {
+    "linux-static": "a static program for Linux", "linux-pie": "a dynamic program for Linux",
+    "freebsd-static": "a static program for FreeBSD",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Runtime:
     """One way in which a guest runs an app: how the app is built, and what a comparison with it is fair for.
 
-    ``app`` is a target of ``images.apps``; ``libc_in_kernel``: libc's functions are the kernel's own, and calls of them
-    are no system calls.
+    ``app`` is a target of ``images.apps``, ``programs`` are others that a user's program may have.  ``libc_in_kernel``:
+    libc's functions are the kernel's own, and calls of them are no system calls.
     """
 
     name: str
     app: str
     fair: str
     libc_in_kernel: bool
+    programs: tuple[str, ...] = ()
+
+    def check(self, program: Program, of: str) -> None:
+        """Refuse a program that guest ``of`` cannot run in this way; ``UsageError`` says what it can."""
+        if program.target not in (self.app, *self.programs):
+            what = _KINDS.get(program.target, program.target)
+            raise UsageError(f"{of}:{self.name} cannot run {what}", hint=f"it runs {_KINDS.get(self.app, self.app)}")
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,9 @@ class Guest:
     """A ``guest.toml``, checked.  ``source`` is for the kind's builder alone; ``added``: by the user.
 
     ``reports`` is what an app cannot find out there, for the recording; the first of ``runtimes`` is the default.
+    ``program`` is what holds for programs that are not written for weaklink: ``append``, more words for the command
+    line; ``ready`` and ``exit``, patterns of the lines with which the kernel itself says that it starts the program,
+    and, as a group, with which status that ended.
     """
 
     name: str
@@ -64,6 +78,7 @@ class Guest:
     reserved: tuple[str, ...]
     reports: Mapping[str, str] = field(hash=False)
     source: Mapping[str, str] = field(hash=False)
+    program: Mapping[str, str] = field(default_factory=dict, hash=False)
     added: bool = False
 
     @property
@@ -141,16 +156,17 @@ def load(name: str) -> Guest:
         reserved=tuple(data["reserved"]),
         reports=dict(data.get("reports", {})),
         source=dict(data.get("source", {})),
+        program=dict(data.get("program", {})),
     )
-    for pattern in guest.panics:
+    for pattern in (*guest.panics, *(guest.program.get(key, "") for key in ("ready", "exit"))):
         re.compile(pattern)
     return guest
 
 
-def _runtime(name: str, table: Mapping[str, str]) -> Runtime:
+def _runtime(name: str, table: Mapping[str, Any]) -> Runtime:
     calls = table.get("calls", _CALLS[0])
     assert calls in _CALLS
-    return Runtime(name, table["app"], table["fair"], calls == _CALLS[1])
+    return Runtime(name, table["app"], table["fair"], calls == _CALLS[1], tuple(table.get("programs", ())))
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -67,7 +67,11 @@ def _run(compiler: str, arguments: Sequence[str], cwd: Path) -> subprocess.Compl
         raise ProbeBuild(f"{Path(compiler).name} cannot be run: {error}", hint=_COMPILER) from error
 
 
-def argument(plugin_file: Path, config: Path, out: Path, mode: str) -> str:
-    """Give the value of QEMU's ``-plugin``; commas in paths are doubled, as QEMU reads its options."""
-    paths = [str(path).replace(",", ",,") for path in (plugin_file, config, out)]
-    return f"file={paths[0]},config={paths[1]},out={paths[2]},mode={mode}"
+def argument(plugin_file: Path, config: Path, out: Path, mode: str, console: Path | None = None) -> str:
+    """Give the value of QEMU's ``-plugin``; commas in paths are doubled, as QEMU reads its options.
+
+    ``console`` is QEMU's log of the guest's console, for windows that wait for a line on it.
+    """
+    paths = {"file": plugin_file, "config": config, "out": out, **({"console": console} if console else {})}
+    words = [f"{name}={str(path).replace(',', ',,')}" for name, path in paths.items()]
+    return ",".join([*words, f"mode={mode}"])

@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 
 from probes.exec.disassembly import Code
 from probes.exec.places import Kernel, Place, address_range, find, load_rules
+from probes.exec.window import Window
+from probes.exec.window import lines as lines_of
 from probes.symbols import SymbolTable, find_data
 from profiler.errors import ArtifactCorrupt
 
@@ -24,6 +26,7 @@ VDSO: Final = ("[vdso]", "vdso", "time")
 NOWHERE: Final = ("[unknown]", "user", "unattributed")
 _JUMP_STUBS: Final = ("[.plt", "[.iplt")
 _LARGEST_VDSO: Final = 1 << 16
+_THREAD_MAKERS: Final = ("pthread_create",)  # operations; whatever else makes a thread makes a process
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,17 @@ def write(
     operations: Mapping[str, str],
     syscalls: Mapping[str, str],
     kernel_layers: Callable[[Sequence[str]], Iterable[str]],
+    window: Window | None = None,
+    program: Path | None = None,
 ) -> Hooks:
     """Write the probe's configuration for one kernel and what runs on it.
 
     ``user`` is the app and its libraries.  ``libc_in_kernel``: the app calls functions of the kernel's own, instead of
     those of a libc.  ``operations`` maps exported libc functions, ``syscalls`` system call names, to operations;
-    ``kernel_layers`` gives the layers of all functions of a kernel, in address order.  Raises ``ArtifactCorrupt`` if a
-    file is not what it should be, if two lie at the same addresses, or if nothing can be hooked in the kernel.
+    ``kernel_layers`` gives the layers of all functions of a kernel, in address order.  ``window`` is that of
+    ``program``, one of ``user``, if it has no markers of its own.  Raises ``ArtifactCorrupt`` if a file is not what it
+    should be, if two lie at the same addresses, or if nothing can be hooked in the kernel; ``UsageError`` if the
+    window's symbols are nowhere.
     """
     rules, code = load_rules(kind), Code(kernel_elf)
     kernel = Kernel(SymbolTable.load(kernel_symbols), kernel_symbols, code)
@@ -99,10 +106,27 @@ def write(
     for address, place in sorted(places.items()):
         lines.append(f"h {place.kind} {address:x} {hooks.number(place.name)} {place.disp}")
         hooks.kinds.append(place.kind)
+    if window is not None:
+        lines += _window(hooks, window, kind, parts, next(one for one in user if one.elf == program), user)
     first, last = address_range(rules, code)
     head = f"weaklink-exec 2 {len(hooks.functions)} {len(places)} {first:x} {last:x}"
     config.write_text("\n".join([head, *lines, ""]), encoding="ascii")
     return hooks
+
+
+def _window(
+    hooks: Hooks, window: Window, kind: str, parts: Sequence[_Part], program: UserCode, user: Sequence[UserCode]
+) -> list[str]:
+    """Give the lines for a window; ``parts`` are those of ``user`` and then the kernel's."""
+    tables = [part.table for part in parts[: len(user)]]
+    first = user.index(program)
+    return list(
+        lines_of(
+            window, kind=kind, kernel=parts[len(user)].table,
+            program=[tables[first], *tables[:first], *tables[first + 1 :]],
+            entry=program.base + Code(program.elf).entry, threads=[hooks.number(name) for name in _THREAD_MAKERS],
+        )
+    )  # fmt: skip
 
 
 class _Part(NamedTuple):

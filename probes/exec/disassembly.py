@@ -18,8 +18,8 @@ _MOST_CASES = 4096
 class Code:
     """The loadable bytes of an ELF file by virtual address.
 
-    ``first`` and ``last`` are the lowest and the highest address that the file takes in memory, ``tls_size`` is the
-    size in bytes of its thread-local block, 0 if it has none.
+    ``first`` and ``last`` are the lowest and the highest address that the file takes in memory, ``entry`` is that of
+    its first instruction, ``tls_size`` the size in bytes of its thread-local block, 0 if it has none.
     """
 
     def __init__(self, elf: Path) -> None:
@@ -28,7 +28,9 @@ class Code:
 
         try:
             with elf.open("rb") as file:
-                segments = list(ELFFile(file).iter_segments())
+                parsed = ELFFile(file)
+                segments = list(parsed.iter_segments())
+                self.entry = int(parsed["e_entry"])
                 loaded = [segment for segment in segments if segment["p_type"] == "PT_LOAD" and segment["p_memsz"]]
                 self._segments = [(segment["p_vaddr"], segment.data()) for segment in loaded if segment["p_filesz"]]
                 self.executable = [

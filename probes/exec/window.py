@@ -7,15 +7,17 @@ guest writes) or ``symbol:NAME`` (a function's first execution); END is ``exit``
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from probes.exec.places import load_rules
 from probes.symbols import SymbolTable
-from profiler.errors import UsageError
+from profiler.errors import UsageError, WindowMissed
 
 GRAMMAR: Final = "write START[..END], as in exec..exit, console:Ready..console:done or symbol:work; or marker"
 _START: Final = r"exec|console:.+|symbol:.+"
@@ -24,6 +26,13 @@ _WINDOW: Final = re.compile(rf"({_START}?)(?:\.\.({_END}))?")
 _SYMBOL: Final = re.compile(r"[A-Za-z_.$][A-Za-z0-9_.$@]{0,199}")
 _LONGEST_PATTERN: Final = 200
 _SECONDS: Final = 10
+_SUMMARY_BYTES: Final = 64 << 20
+_HINTS: Final = {
+    "exec": "the console says how far the guest came",
+    "exit": "does the program end by itself? a server wants a client (--with) that ends it",
+    "console": "look at the console for the line: it must be whole, and after the program began",
+    "symbol": "does the program call that function with these arguments, and is it not inlined?",
+}
 
 
 @dataclass(frozen=True)
@@ -95,8 +104,9 @@ def _check_pattern(pattern: str) -> None:
 
 
 def lines(
-    window: Window, *, kind: str, kernel: SymbolTable, program: Sequence[SymbolTable], entry: int, threads: Sequence[int]
-) -> Iterator[str]:
+    window: Window, *, kind: str, kernel: SymbolTable, program: Sequence[SymbolTable], entry: int,
+    threads: Sequence[int],
+) -> Iterator[str]:  # fmt: skip
     """Give the lines of the probe's configuration for a window.
 
     ``program``: the functions of the program and then of its libraries, where they are loaded; ``entry``: the address
@@ -136,3 +146,24 @@ def _addresses(name: str, tables: Sequence[SymbolTable]) -> list[int]:
     """Give where the functions of a name begin, in the first table that has any."""
     found = next((indices for table in tables if (indices := [(table, at) for at in table.find(name)])), [])
     return sorted({int(table.address[index]) for table, index in found})
+
+
+def missed(window: Window | None, out: Path) -> WindowMissed | None:
+    """Give the failure, if the window did not open or close in the run whose probe wrote to ``out``."""
+    if window is None:
+        return None
+    try:
+        with (out / "summary.json").open("rb") as file:
+            state = json.loads(file.read(_SUMMARY_BYTES))["window"]
+        armed, opened, closed = (state[name] is True for name in ("armed", "opened", "closed"))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None  # the decoder says what is wrong with it
+    if not armed:
+        return WindowMissed(
+            "the program's first instruction was never executed", hint="the console says how far it came"
+        )
+    if not opened:
+        return WindowMissed(f"the window never opened: {window.opens} did not happen", hint=_HINTS[window.opens.kind])
+    if not closed:
+        return WindowMissed(f"the window never closed: {window.closes} did not happen", hint=_HINTS[window.closes.kind])
+    return None

@@ -35,11 +35,12 @@ def run(arguments: argparse.Namespace) -> int:
     from analysis.views import html
     from profiler.cli import explain, report, verify
     from profiler.cli.recordings import load
-    from profiler.cli.run import finish, record
+    from profiler.cli.run import finish, phases_of, record
+    from profiler.subject import Known
 
     out: Path = arguments.out
     print(f"== weaklink run {APP} --guests {GUESTS} --seeds {arguments.seeds} --out {out}", flush=True)
-    finish(record(APP, GUESTS, arguments.seeds, out, arguments))
+    finish(record(Known(APP, phases_of(arguments)), GUESTS, arguments.seeds, out, arguments))
     print(f"\n== weaklink verify {out}", flush=True)
     verify.check(out)
     print(f"\n== weaklink explain {out} --against {AGAINST}", flush=True)

@@ -23,7 +23,20 @@ exit codes: 0 done, 1 the answer is no, 2 usage, 3 not comparable or not enough 
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises UsageError instead of leaving, so that there is one way out of the program."""
+    """Raises UsageError instead of leaving, so that there is one way out of the program.
+
+    A verb that has a default for ``arguments`` gets there what follows ``--``, as it is.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See argparse, which would take options from behind ``--`` where a positional argument stands before them."""
+        given = list(sys.argv[1:] if args is None else args)
+        if self.get_default("arguments") is None or "--" not in given:
+            return super().parse_known_args(given, namespace)
+        cut = given.index("--")
+        parsed, unknown = super().parse_known_args(given[:cut], namespace)
+        parsed.arguments = given[cut + 1 :]
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"see `{self.prog} --help`")

@@ -1,14 +1,14 @@
-"""``weaklink run APP``: record an app on guests, once per seed."""
+"""``weaklink run APP``: record an app, or a program of the user's, on guests, once per seed."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from profiler.campaign import Summary
+    from profiler.subject import Subject
 
 
 def add(verbs: Any) -> None:
@@ -16,17 +16,30 @@ def add(verbs: Any) -> None:
     parser: argparse.ArgumentParser = verbs.add_parser(
         "run",
         help="record an app on guests",
+        usage="weaklink run [options] APP --guests A,B --out DIR [-- ARGUMENT ...]",
         description="Boots every guest once per seed, runs the app in it, and records every instruction. Runs that are"
         " in DIR already and still hold are kept.",
     )
-    parser.add_argument("app", help="the app, as in tour")
+    parser.add_argument(
+        "app", help="the app, as in tour; or the path of a program for Linux, as in ./server, whose arguments follow --"
+    )
+    parser.add_argument(
+        "--window", default="exec..exit", metavar="START[..END]",
+        help="what to record of a program: exec, console:REGEX or symbol:NAME, up to exit, console:REGEX or"
+        " symbol:NAME; or marker (default: exec..exit)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--with", dest="client", type=Path, metavar="FILE", help="a client for a server: FILE.c or FILE.so"
+    )
+    parser.add_argument("--ops", type=int, default=1, metavar="N", help="what the window does, for costs per op")
+    parser.add_argument("--op", default="run", metavar="NAME", help="what to call one of them, as in request")
     parser.add_argument(
         "--guests", required=True, metavar="A,B", help="guests, as in linux,linux+audit=1 (see `weaklink guests list`)"
     )
     parser.add_argument("--seeds", default="3", metavar="N", help="3 for seeds 1 to 3, or 4-6 (default: 3)")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where recordings go")
     add_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, arguments=[])
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,30 +57,57 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it.  Raises the first failure after all other guests have had their turn."""
-    summary = record(arguments.app, arguments.guests, arguments.seeds, arguments.out, arguments)
-    return finish(summary)
+    return finish(record(_subject(arguments), arguments.guests, arguments.seeds, arguments.out, arguments))
 
 
-def record(app: str, guests: str, seeds: str, out: Path, options: argparse.Namespace) -> Summary:
+def phases_of(arguments: argparse.Namespace) -> list[str]:
+    """Give the phases that were chosen; none means all."""
+    return [name.strip() for name in arguments.phases.split(",") if name.strip()]
+
+
+def _subject(arguments: argparse.Namespace) -> Subject:
+    """Give what is to be run: a program if it is named by a path."""
+    from profiler.errors import UsageError
+    from profiler.subject import Known, Own
+
+    phases = phases_of(arguments)
+    if "/" in arguments.app:
+        from probes.exec.window import Window
+
+        if phases:
+            raise UsageError("a program has no --phases", hint="say with --window what of it is to be recorded")
+        return Own(
+            Path(arguments.app).absolute(), arguments.arguments, Window.parse(arguments.window), arguments.client,
+            arguments.ops, arguments.op,
+        )  # fmt: skip
+    if arguments.arguments:
+        raise UsageError(
+            f"{arguments.app} takes no arguments", hint=f"a program is named by its path, as in ./{arguments.app}"
+        )
+    return Known(arguments.app, phases)
+
+
+def record(subject: Subject, guests: str, seeds: str, out: Path, options: argparse.Namespace) -> Summary:
     """Run a campaign and show how it goes."""
     from profiler import campaign, plan
     from profiler.cli.progress import Progress
     from profiler.errors import UsageError
     from profiler.machine.boot import Limits
+    from profiler.subject import window_entry
 
     if options.limit is not None and not 0 < options.limit < 1e6:
         raise UsageError("--limit is a number of seconds", hint="leave it out for the defaults")
     limits = Limits() if options.limit is None else Limits().both(options.limit)
-    phases = [name.strip() for name in options.phases.split(",") if name.strip()]
     parsed = plan.parse_guests(guests)
-    runs = plan.plan(app, parsed, plan.parse_seeds(seeds))
+    runs = plan.plan(subject.name, parsed, plan.parse_seeds(seeds))
     with Progress() as progress:
         from profiler.recorder import TOOL, ExecRecorder  # after the first sign of life: it takes a moment
 
-        recorder = ExecRecorder(
-            app, mode=options.mode, phases=phases, limits=limits, step=progress.step, on_line=progress.line
-        )
-        about = _about(TOOL, app, [str(guest) for guest in parsed], seeds, options.mode, phases)
+        recorder = ExecRecorder(subject, mode=options.mode, limits=limits, step=progress.step, on_line=progress.line)
+        about = {
+            "tool": TOOL, "app": subject.name, "guests": [str(guest) for guest in parsed], "seeds": seeds,
+            "mode": options.mode, "args": list(subject.args), "window": window_entry(subject),
+        }  # fmt: skip
         return campaign.execute(runs, out.absolute(), recorder, progress, about)
 
 
@@ -76,9 +116,3 @@ def finish(summary: Summary) -> int:
     if summary.first_failure is not None:
         raise summary.first_failure
     return 0
-
-
-def _about(tool: str, app: str, guests: Sequence[str], seeds: str, mode: str, phases: Sequence[str]) -> dict[str, Any]:
-    return {
-        "tool": tool, "app": app, "guests": list(guests), "seeds": seeds, "mode": mode, "phases": list(phases),
-    }  # fmt: skip

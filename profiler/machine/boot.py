@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,7 +18,7 @@ from typing import Final
 from profiler.errors import WeaklinkError
 from profiler.machine import control, launch
 from profiler.machine.command import Command
-from profiler.machine.console import Console, Conversation
+from profiler.machine.console import PREFIX, Console, Conversation
 from profiler.machine.verdict import Evidence, judge, panic_pattern
 
 STEP_S: Final = 0.25
@@ -27,6 +29,9 @@ PANIC_TAIL_S: Final = 2.0
 
 USUAL_BOOT_S: Final = 2.5
 """CPU seconds that a boot takes on the machine the limits were chosen on; a slower one gets longer to run."""
+
+STATUS_S: Final = 10.0
+"""How long the status of a program may be awaited whose window has closed."""
 
 STDERR_BYTES: Final = 64 << 10
 LINES_KEPT: Final = 4000
@@ -49,6 +54,20 @@ class Limits:
     def both(self, seconds: float) -> Limits:
         """These limits with ``seconds`` for boot and run each."""
         return replace(self, boot_s=seconds, run_s=seconds, stall_s=min(self.stall_s, seconds))
+
+
+@dataclass(frozen=True)
+class Unaware:
+    """How to listen to a program that is not written for weaklink.
+
+    ``starts`` and ``ends`` are patterns of the kernel's own lines, "" for none: see ``images.Bootable``.  ``over`` says
+    whether all is seen that is wanted; ``with_status``: but for the status with which the program ends.
+    """
+
+    starts: str
+    ends: str
+    over: Callable[[], bool]
+    with_status: bool
 
 
 @dataclass(frozen=True)
@@ -76,6 +95,7 @@ def run(
     limits: Limits | None = None,
     on_line: Callable[[str], None] = lambda line: None,
     until: Callable[[str], bool] = lambda line: False,
+    unaware: Unaware | None = None,
 ) -> Outcome:
     """Boot a guest, listen until the app is done or a limit strikes, end QEMU, and judge.
 
@@ -86,7 +106,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="weaklink-") as private:  # mkdtemp: mode 0700
         socket, stderr_path = Path(private, "qmp.sock"), Path(private, "stderr")
         with stderr_path.open("wb") as stderr, _started(command(socket), stderr.fileno()) as process:
-            watch = _Watch(process, limits or Limits(), panics, on_line, until)
+            watch = _Watch(process, limits or Limits(), panics, on_line, until, unaware)
             watch.listen()
             exit_code = control.quit_politely(process, socket) if watch.over_gently else _killed(process)
             watch.drain()
@@ -132,6 +152,7 @@ class _Watch:
         panics: Sequence[str],
         on_line: Callable[[str], None],
         until: Callable[[str], bool],
+        unaware: Unaware | None,
     ) -> None:
         assert process.stdout is not None
         self.console = Console(process.stdout.fileno())
@@ -142,12 +163,13 @@ class _Watch:
         self._process, self._limits, self._on_line, self._until = process, limits, on_line, until
         self._panic = panic_pattern(panics)
         self._panicked: float | None = None
+        self._unaware, self._over_since, self._seen_all = unaware, math.inf, False
         self._started = self._moved = time.monotonic()
 
     @property
     def over_gently(self) -> bool:
         """Whether the app was done, so that the probe's tables are wanted and QEMU is to end in order."""
-        return self.conversation.done
+        return self.conversation.done or self._seen_all
 
     def listen(self) -> None:
         """Take in lines until there is a reason to stop."""
@@ -161,7 +183,9 @@ class _Watch:
             if self._panicked is not None and now - self._panicked > PANIC_TAIL_S:
                 break
             self._look_at_limits(now)
-            if self.limit:
+            if self._enough(now):
+                self._seen_all = True
+            if self.limit or self._seen_all:
                 break
         if self.console.ended:
             try:  # its output is closed: it is ending, and its exit code is worth a moment
@@ -178,10 +202,11 @@ class _Watch:
             if line is None:
                 break
             self._take(line, time.monotonic())
+        self.conversation.done |= self._seen_all
 
     def _take(self, line: str, now: float) -> None:
         was_ready = self.conversation.ready
-        self.conversation.hear(line)
+        self.conversation.hear(self._translated(line))
         if self._panicked is None and len(self.lines) >= LINES_KEPT:
             del self.lines[: LINES_KEPT // 2]
         if len(self.lines) < 2 * LINES_KEPT:
@@ -192,6 +217,22 @@ class _Watch:
             self._panicked = now
         self._moved = now
         self._on_line(line)
+
+    def _translated(self, line: str) -> str:
+        """What the kernel says of a program, in the words in which ours say it."""
+        if self._unaware and self._unaware.starts and re.search(self._unaware.starts, line):
+            return f"{PREFIX}ready"
+        if self._unaware and self._unaware.ends and (found := re.search(self._unaware.ends, line)):
+            return f"{PREFIX}exit {found[1]}"
+        return line
+
+    def _enough(self, now: float) -> bool:
+        """Whether an unaware program need not be waited for any longer."""
+        if self._unaware is None or not self._unaware.over():
+            return False
+        self._over_since = min(self._over_since, now)
+        known = self.conversation.status is not None or not self._unaware.with_status
+        return known or now - self._over_since > STATUS_S
 
     def _look_at_limits(self, now: float) -> None:
         cpu_s = _cpu_seconds(self._process.pid)

@@ -21,7 +21,7 @@ CPU is in the manifest.
 class Command:
     """All that decides how a guest runs; ``plugin`` is the whole ``-plugin`` argument, None runs without the probe.
 
-    ``disk`` is a raw image that the guest can only read.
+    ``disk`` is a raw image that the guest can only read; ``console_log`` gets what the guest writes on its console.
     """
 
     qemu: Path
@@ -36,6 +36,7 @@ class Command:
     plugin: str | None = None
     cpu: str = CPU
     disk: Path | None = None
+    console_log: Path | None = None
 
     def argv(self) -> list[str]:
         """The arguments for QEMU, program first.
@@ -51,7 +52,7 @@ class Command:
         argv += ["-rtc", f"base={self.clock.isoformat(timespec='seconds')},clock=vm"]
         argv += ["-seed", str(self.random_seed)]
         argv += ["-M", self.machine, "-cpu", self.cpu, "-smp", "1", "-m", str(self.memory_mib)]
-        argv += ["-serial", "stdio", "-qmp", f"unix:{_comma(self.qmp_socket)},server=on,wait=off"]
+        argv += [*self._console(), "-qmp", f"unix:{_comma(self.qmp_socket)},server=on,wait=off"]
         argv += ["-kernel", str(self.kernel)]
         if self.initrd is not None:
             argv += ["-initrd", str(self.initrd)]
@@ -73,7 +74,16 @@ class Command:
             names[self._drive()] = self._drive(Path("DISK"))
         if self.plugin is not None:
             names[self.plugin] = "PROBE"
+        if self.console_log is not None:
+            names[self._console()[1]] = "stdio,id=console,logfile=LOG,logappend=off"
         return shlex.join(names.get(argument, argument) for argument in argv)
+
+    def _console(self) -> list[str]:
+        """The arguments for the serial line; its log has a character as soon as the guest has written it."""
+        if self.console_log is None:
+            return ["-serial", "stdio"]
+        log = f"logfile={_comma(self.console_log)},logappend=off"
+        return ["-chardev", f"stdio,id=console,{log}", "-serial", "chardev:console"]
 
     def _drive(self, shown: Path | None = None) -> str:
         """The ``-drive`` argument, of the disk itself or of a name to show in its place."""

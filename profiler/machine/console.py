@@ -89,6 +89,9 @@ _PHASE: Final = re.compile(
     rf" ({_COUNT}) ({_COUNT})(?: (.{{0,500}}))?"
 )
 _ERROR: Final = re.compile(r"error (.{1,1000})")
+_ENDED: Final = re.compile(r"(exit|signal) (-?[0-9]{1,10})")
+SIGNAL: Final = 1 << 32
+"""A status that is so large is a signal's: what a program returns is smaller."""
 _GUEST_KEYS: Final = 64
 _PHASES: Final = 200
 
@@ -97,6 +100,7 @@ _PHASES: Final = 200
 class Conversation:
     """What the app has said so far; feed it every line of the console with ``hear``.
 
+    ``status`` is that of a program that was started for us: what it returned, or SIGNAL and the number of the signal.
     ``malformed`` holds the first lines that began like ours and could not be understood, with the reason.
     """
 
@@ -105,6 +109,7 @@ class Conversation:
     ready: bool = False
     done: bool = False
     error: str = ""
+    status: int | None = None
     malformed: list[str] = field(default_factory=list)
 
     def hear(self, line: str) -> None:
@@ -123,6 +128,7 @@ class Conversation:
             return "after done"
         handlers: dict[str, Callable[[str], str]] = {
             "guest": self._guest, "phase": self._phase, "error": self._error, "ready": self._ready, "done": self._done,
+            "exit": self._ended, "signal": self._ended,
         }  # fmt: skip
         handler = handlers.get(word)
         return handler(said) if handler else "unknown word"
@@ -163,6 +169,14 @@ class Conversation:
         if said != "ready" or self.ready:
             return "said twice" if self.ready else "not a ready line"
         self.ready = True
+        return ""
+
+    def _ended(self, said: str) -> str:
+        found = _ENDED.fullmatch(said)
+        if found is None:
+            return "not a line about the program's end"
+        if self.status is None:  # OSv says it of every program that it started, and the first to end matters
+            self.status = int(found[2]) if found[1] == "exit" else SIGNAL + int(found[2])
         return ""
 
     def _done(self, said: str) -> str:

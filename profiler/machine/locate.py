@@ -112,6 +112,7 @@ def _asked(bootable: Bootable, command: Command) -> dict[str, int]:
 def _loaded(bootable: Bootable, bases: Mapping[str, int]) -> Iterable[Loaded]:
     """Give the files here that ld.so means, the program being the first; ``ValueError`` for one that was not given."""
     from images import Loaded
+    from images.libraries import of_libc
 
     program = bootable.program
     assert program is not None
@@ -120,7 +121,8 @@ def _loaded(bootable: Bootable, bases: Mapping[str, int]) -> Iterable[Loaded]:
         file = program.elf if number == 0 else by_name.get(PurePosixPath(name).name)
         if file is None:
             raise ValueError(f"it loads {name[:80]}, which is none of the app's libraries")
-        yield Loaded(file, base, program.own if number == 0 else frozenset())
+        libc = number > 0 and of_libc(PurePosixPath(name).name)
+        yield Loaded(file, base, frozenset() if libc else program.own if number == 0 else None)
 
 
 def _key(bootable: Bootable, command: Command) -> str:

@@ -8,12 +8,13 @@ that reboots on panic ends); the app gave up; it was done; a limit struck; QEMU 
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from profiler.errors import DiskFull, GuestExit, GuestHang, GuestPanic, ProbeLoad, WeaklinkError
-from profiler.machine.console import Conversation
+from profiler.errors import AppFailed, DiskFull, GuestExit, GuestHang, GuestPanic, ProbeLoad, WeaklinkError
+from profiler.machine.console import PREFIX, SIGNAL, Conversation, visible
 
 TAIL_LINES: Final = 12
 """How many of the console's last lines a failure quotes."""
@@ -61,7 +62,7 @@ def judge(evidence: Evidence) -> WeaklinkError | None:
     tail = _tail(evidence.lines)
     if said.error:
         return GuestExit(f"the app gave up: {said.error}", hint="look at the app")
-    if said.done:
+    if said.done or (said.status is not None and evidence.exit_code == 0):  # OSv switches off when its program ends
         if evidence.exit_code == 0:
             return None
         how = "had to be killed" if evidence.exit_code is None else f"exited with {evidence.exit_code}"
@@ -79,6 +80,23 @@ def judge(evidence: Evidence) -> WeaklinkError | None:
             hint="that is a fault of QEMU or of the probe: report it with `weaklink doctor` and the console",
         )
     return GuestExit(f"QEMU ended with {code} {where}{_said(evidence.stderr)}{tail}", hint="look at the console")
+
+
+def program_failed(status: int | None, console: bytes) -> AppFailed | None:
+    """The failure of a program that did not end well; None if it did, or if nobody knows."""
+    if not status:
+        return None
+    number = status - SIGNAL
+    how = f"ended with status {status}"
+    if number > 0:
+        name = signal.Signals(number).name if number in set(signal.Signals) else "unknown"
+        how = f"was killed by signal {number} ({name})"
+    lines = [visible(line) for line in console.decode("utf-8", errors="replace").splitlines()]
+    theirs = [line for line in lines if line.strip() and not line.startswith(PREFIX)]
+    return AppFailed(
+        f"the program {how}{_tail(theirs)}",
+        hint="does it want files, arguments or variables that it has not got in the guest?",
+    )
 
 
 def _panic(evidence: Evidence) -> GuestPanic | None:

@@ -20,12 +20,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from images import debian, initramfs, kernels, store
+from images import debian, elf, initramfs, kernels, launcher, store
 from images.decompress import elf_of_bzimage
 from images.guests import Guest
 from images.guests.linux import own
 from images.model import Bootable, Given, GuestSpec, KernelImage, Loaded, Program
 from profiler.errors import ArtifactCorrupt, UsageError
+
+APP: Final = "/app"
+"""Where a program of the user's is in the guest."""
 
 _FILES: Final = ("vmlinux", "System.map")
 _WANTED: Final = {"vmlinuz": (r"boot/vmlinuz-[^/]+", 128 << 20), "config": (r"boot/config-[^/]+", 4 << 20)}
@@ -40,14 +43,30 @@ def prepare(
     cache: Path, work: Path, progress: Callable[[str], None],
 ) -> Bootable:  # fmt: skip
     """See ``images.catalog.prepare``."""
-    append = command_line(guest, spec, arguments)
     kernel = _kernel(guest, cache, progress)
     initrd = work / "initramfs.cpio"
-    initramfs.write(initrd, {**program.libraries, **program.files, "init": program.elf})
+    files = {**program.libraries, **program.files}
+    in_place = program.init or not (program.interpreter or elf.movable(program.elf))
+    if program.init:
+        append = command_line(guest, spec, arguments)
+        files["init"] = program.elf
+    else:  # one of ours starts it, and can say where it is loaded
+        append = command_line(guest, spec, [], guest.program["append"])
+        told = work / launcher.FILE
+        told.write_bytes(launcher.text([APP, *arguments], _environment(program)))
+        files |= {APP: program.elf, launcher.FILE: told, "init": launcher.build(cache)}
+    initramfs.write(initrd, files)
     return Bootable(
         spec, guest.kind, kernel, guest.machine, initrd, append, guest.panics, guest.memory_mib, program=program,
-        user=(Loaded(program.elf, 0, program.own),),
+        user=(Loaded(program.elf, 0, program.own),) if in_place else (),
+        locate=None if in_place else f"{append} -- {launcher.LOCATE}",
     )  # fmt: skip
+
+
+def _environment(program: Program) -> Mapping[str, str]:
+    """Give what a program finds in its environment: little, and the same on every machine."""
+    preload = {"LD_PRELOAD": program.preload} if program.preload else {}
+    return {"PATH": "/bin:/usr/bin", "HOME": "/tmp", "LANG": "C", **preload}
 
 
 def ready(guest: Guest, *, cache: Path) -> KernelImage | None:
@@ -77,7 +96,7 @@ def sysroot(guest: Guest, *, cache: Path, progress: Callable[[str], None]) -> Pa
     return None
 
 
-def command_line(guest: Guest, spec: GuestSpec, init_args: Sequence[str]) -> str:
+def command_line(guest: Guest, spec: GuestSpec, init_args: Sequence[str], more: str = "") -> str:
     """Give the kernel's command line: the guest's words, the spec's options, and after ``--`` the app's arguments."""
     for argument in init_args:
         if not _ARGUMENT.fullmatch(argument):
@@ -85,7 +104,9 @@ def command_line(guest: Guest, spec: GuestSpec, init_args: Sequence[str]) -> str
                 f"argument {argument[:60]!r} of the app cannot go through a kernel command line",
                 hint="use letters, digits and _ . / , : = @ % + - only",
             )
-    line = " ".join((guest.append, *spec.options, *(("--", *init_args) if init_args else ())))
+    line = " ".join(
+        (guest.append, *([more] if more else ()), *spec.options, *(("--", *init_args) if init_args else ()))
+    )
     if len(line) > _LONGEST_COMMAND_LINE or len(init_args) > _MOST_ARGUMENTS:
         raise UsageError(f"the command line of {spec} has {len(line)} characters", hint="give fewer or shorter words")
     return line

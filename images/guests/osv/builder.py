@@ -54,7 +54,12 @@ def prepare(
     through_loader = bool(program.interpreter) and not runtime.libc_in_kernel
     disk = work / "disk.img"
     rofs.write(disk, {**_ROOT, **libraries, **program.files, APP: program.elf})
+    if program.preload and not through_loader:
+        raise UsageError(f"{spec} cannot load a client into a program", hint=f"use {guest.name}:glibc, or no client")
     environment = [f"--env=LD_LIBRARY_PATH={':'.join(_folders(libraries))}"] if libraries else []
+    environment += [f"--env=LD_PRELOAD={program.preload}"] if program.preload else []
+    ours = {} if program.init else guest.program
+    environment = [*ours.get("append", "").split(), *environment]
     command = [*([program.interpreter] if through_loader else []), APP, *arguments]
     first = program.libraries[program.interpreter] if through_loader else program.elf
     base = PROGRAM_BASE if elf.movable(first) else 0
@@ -64,6 +69,7 @@ def prepare(
         user=(Loaded(first, base, frozenset() if through_loader else program.own),),
         disk=disk, libc_in_kernel=runtime.libc_in_kernel,
         locate=command_line(guest, spec, [*environment, "--env=LD_DEBUG=files"], command) if through_loader else None,
+        starts=ours.get("ready", ""), ends=ours.get("exit", ""),
     )  # fmt: skip
 
 
