@@ -18,7 +18,7 @@ from images.apps import builder
 from probes import maps
 from profiler import errors
 
-_MARKER_FOLDER = Path(apps.__file__).resolve().parents[2] / "probes"
+_ROOT = Path(apps.__file__).resolve().parents[2]
 _NEEDED = ("gcc", "objcopy", "nm")
 
 needs_compiler = pytest.mark.skipif(any(shutil.which(tool) is None for tool in _NEEDED), reason="needs gcc, binutils")
@@ -50,17 +50,33 @@ def _phase_lines(text: str) -> dict[str, list[str]]:
 # ---- app.toml
 
 
-def test_every_phase_has_a_prime_number_of_ops_and_a_number_of_its_own(tour: apps.App) -> None:
-    assert len(tour.phases) == 22
-    assert all(_is_prime(phase.ops) for phase in tour.phases)
-    assert len({phase.number for phase in tour.phases}) == len({phase.name for phase in tour.phases}) == 22
-    assert all(0 <= phase.number < 200 for phase in tour.phases)
+@pytest.mark.parametrize(("name", "phases"), [("tour", 22), ("sqlite", 11)])
+def test_every_phase_has_a_prime_number_of_ops_and_a_number_of_its_own(name: str, phases: int) -> None:
+    app = apps.load(name)
+    assert len(app.phases) == phases
+    assert all(_is_prime(phase.ops) for phase in app.phases)
+    assert len({phase.number for phase in app.phases}) == len({phase.name for phase in app.phases}) == phases
+    assert all(0 <= phase.number < 200 for phase in app.phases)
 
 
-def test_exact_and_varying_calls_do_not_overlap(tour: apps.App) -> None:
-    for phase in tour.phases:
+@pytest.mark.parametrize("name", apps.names())
+def test_exact_and_varying_calls_do_not_overlap(name: str) -> None:
+    known = set(maps.operations().of_function().values())
+    for phase in apps.load(name).phases:
         assert not phase.varies & phase.calls.keys(), phase.name
         assert all(count > 0 for count in phase.calls.values()), phase.name
+        assert phase.calls.keys() <= known
+
+
+def test_what_an_app_fetches_is_the_same_app_without_fetching_it(tmp_path: Path) -> None:
+    sqlite = apps.load("sqlite")
+    assert sqlite.source is not None
+    digest = builder.Job.of(sqlite, "linux-static").source_digest()
+    file, *others = sqlite.source.files
+    other = dataclasses.replace(sqlite.source, files=(dataclasses.replace(file, sha256="0" * 64), *others))
+    changed = dataclasses.replace(sqlite, source=other)
+    assert builder.Job.of(changed, "linux-static").source_digest() != digest
+    assert builder.Job.of(sqlite, "linux-pie").source_digest() == digest
 
 
 def test_an_unknown_app_is_a_usage_error_that_names_the_known_ones() -> None:
@@ -366,14 +382,23 @@ def test_a_wrong_result_is_failed_with_a_reason_and_no_hang(
     assert done.stdout.splitlines()[-1] == "weaklink: done"
 
 
-# ---- docs/tour.md
+# ---- docs
 
 
-def test_the_documented_table_is_that_of_app_toml(tour: apps.App) -> None:
-    text = (_MARKER_FOLDER.parent / "docs" / "tour.md").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line[:4].strip("| ").isdigit()]
-    rows = [[cell.strip() for cell in line.split("|")[1:7]] for line in lines]
-    assert [row[:5] for row in rows] == [[str(p.number), p.name, p.question, p.op, str(p.ops)] for p in tour.phases]
-    for row, phase in zip(rows, tour.phases, strict=True):
+def _documented(app: apps.App) -> list[list[str]]:
+    text = (_ROOT / "docs" / f"{app.name}.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("|") and line[:4].strip("| ").isdigit()]
+    return [[cell.strip() for cell in line.split("|")[1:7]] for line in lines]
+
+
+@pytest.mark.parametrize("name", apps.names())
+def test_the_documented_table_is_that_of_app_toml(name: str) -> None:
+    app = apps.load(name)
+    rows = _documented(app)
+    assert [row[:5] for row in rows] == [[str(p.number), p.name, p.question, p.op, str(p.ops)] for p in app.phases]
+
+
+def test_the_tours_calls_are_documented(tour: apps.App) -> None:
+    for row, phase in zip(_documented(tour), tour.phases, strict=True):
         shown = {name for name in phase.calls if not name.startswith("sem_")}
         assert all(f"`{name}`" in row[5] for name in shown), phase.name
