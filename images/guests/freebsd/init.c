@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * PID 1 of a FreeBSD guest until it becomes the app: a console, memory at /tmp, a loopback address, and every file of
- * the disk read once, so that the kernel has them in memory and no window waits for a device.  What to execute is in
- * /weaklink.argv, each word ended by a NUL: the program, then its arguments.
+ * PID 1 of a FreeBSD guest: makes a console, memory at /tmp and a loopback address, reads every file of the disk once, so
+ * that the kernel has them in memory and no window waits for a device, then starts the app and waits.  What to start is
+ * in /weaklink.argv, each word ended by a NUL: the program, then its arguments.
  */
 #include <sys/param.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/random.h>
+#include <sys/reboot.h>
 #include <sys/socket.h>
 #include <sys/sysctl.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 #include <net/if.h>
 #include <netinet/in.h>
@@ -41,12 +43,18 @@ static void open_console(void)
 		close(console);
 }
 
-static void give_up(const char *what, const char *name)
+/* QEMU was told to end instead. */
+__attribute__((noreturn)) static void end(void)
+{
+	fflush(stdout);
+	reboot(RB_AUTOBOOT | RB_NOSYNC);
+	_exit(1);
+}
+
+__attribute__((noreturn)) static void give_up(const char *what, const char *name)
 {
 	printf("weaklink: error init: %s %s: %s\n", what, name, strerror(errno));
-	fflush(stdout);
-	for (;;)
-		pause(); /* the host ends the machine */
+	end();
 }
 
 static void mount_memory(void)
@@ -145,13 +153,23 @@ static void report_unknown(char **names)
 		printf("\n");
 }
 
+/* In the child. */
+static void become_app(char **command)
+{
+	char *environment[] = { "HOME=/tmp", "PATH=/bin:/usr/bin", NULL };
+
+	execve(command[0], command, environment);
+	give_up("execute", command[0] ? command[0] : "nothing");
+}
+
 int main(void)
 {
 	/* Kernel threads settle meanwhile; idle time costs nothing. */
 	struct timespec boot = { 1, 500 * 1000 * 1000 };
 	static char arguments[BYTES], options[BYTES];
 	static char *command[WORDS], *names[WORDS];
-	char *environment[] = { "HOME=/tmp", "PATH=/bin:/usr/bin", NULL };
+	int status = 0;
+	pid_t app, other;
 	char random;
 
 	open_console();
@@ -164,6 +182,17 @@ int main(void)
 	getrandom(&random, 1, 0); /* waits until the kernel has collected enough, which it says on the console */
 	fflush(stdout);
 	nanosleep(&boot, NULL);
-	execve(command[0], command, environment);
-	give_up("execute", command[0] ? command[0] : "nothing");
+	app = fork();
+	if (!app)
+		become_app(command);
+	if (app < 0)
+		give_up("fork", "");
+	do
+		other = waitpid(-1, &status, 0); /* what lost its parent is ours too */
+	while (other != app && (other > 0 || errno == EINTR));
+	if (WIFSIGNALED(status))
+		printf("init: the app was killed by signal %d\n", WTERMSIG(status));
+	else
+		printf("init: the app ended with status %d\n", WEXITSTATUS(status));
+	end();
 }

@@ -54,7 +54,7 @@ def adopt(given: Given, directory: Path, progress: Callable[[str], None]) -> Map
             raise UsageError(
                 f"the kernel {plain(given.kernel)} (FreeBSD {version}) has no {', '.join(missing)}:"
                 " it cannot be told its clock, without which it does not start here",
-                hint="FreeBSD 13 to 15 have been looked at",
+                hint="FreeBSD 15.1 has been tried",
             )
         entry.write(directory / KERNEL, directory / BOOT, {name: _physical(kernel, places[name]) for name in places})
         progress("copying the base")
