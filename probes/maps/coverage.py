@@ -1,8 +1,9 @@
 """How much of what ran a map can name: ``python -m probes.maps.coverage linux LEDGER``.
 
 LEDGER is a recording's ledger.parquet, or a CSV with the columns ``phase``, ``function`` and ``instructions``; of a
-ledger only the kernel's instructions count.  Without LEDGER every function of the index counts as one instruction and
-its top source directory is the phase.  Exit code 1 where a phase is below the share asked for.
+ledger only the kernel's instructions count.  Without LEDGER every function of the index (of Linux; the others have none)
+counts as one instruction and its top source directory is the phase.  Exit code 1 where a phase is below the share asked
+for.
 """
 
 from __future__ import annotations
@@ -81,6 +82,8 @@ def main() -> int:
     parser.add_argument("--contradictions", action="store_true", help="list symbols that are not in their file's layer")
     arguments = parser.parse_args()
     known = load(arguments.kind)
+    if not known.sources and (arguments.contradictions or not arguments.ledger):
+        parser.error(f"the map of {arguments.kind} has no index of sources: give a LEDGER")
     if arguments.contradictions:
         for by_source, by_symbol, symbols in contradictions(known):
             print(f"{by_source} -> {by_symbol}: {' '.join(symbols)}")

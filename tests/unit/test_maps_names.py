@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from probes import maps
 from probes.maps import rules
 from probes.maps.byname import NameMap
-from profiler.errors import WeaklinkError
+from profiler.errors import ToolMissing, WeaklinkError
 
 
 # What a developer of the kernel would say of well-known functions.
@@ -120,6 +123,21 @@ def test_the_most_specific_rule_wins_and_a_tie_decides_nothing() -> None:
 def test_rules_of_sources_are_refused_where_there_is_no_index(text: str, says: str) -> None:
     with pytest.raises(WeaklinkError, match=says):
         NameMap(rules.parse(text), ())
+
+
+def test_without_a_demangler_no_layer_is_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("probes.names.can_demangle", lambda: False)
+    known = NameMap(rules.parse("[sched]\npatterns = ['sched*']"), ())
+    assert known.layer("sched_yield") == "sched"
+    with pytest.raises(ToolMissing, match="C\\+\\+") as caught:
+        known.layer("_ZN5sched3cpu8scheduleEv")
+    assert "libstdc++6" in caught.value.hint
+
+
+def test_coverage_of_a_map_by_names_wants_a_ledger() -> None:
+    command = [sys.executable, "-m", "probes.maps.coverage", "osv"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (answer.returncode, "give a LEDGER" in answer.stderr) == (2, True)
 
 
 def test_rules_can_be_shared_but_say_nothing_twice() -> None:
