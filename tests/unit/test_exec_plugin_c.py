@@ -86,6 +86,11 @@ def test_port_strings_have_no_eight_bytes(driver: Path) -> None:
         ("480f07", SYSRET),  # sysretq
         ("0f07", SYSRET),  # sysretl
         ("f4", HLT),
+        ("0f01c9", HLT),  # mwait: FreeBSD's idle thread
+        ("0f01fb", HLT),  # mwaitx
+        ("0f01c8", OTHER),  # monitor
+        ("0f01fa", OTHER),  # monitorx
+        ("0f01f8", OTHER),  # swapgs
         ("f3c3", OTHER),  # repz ret
         ("f390", OTHER),  # pause
         ("f30f1efa", OTHER),  # endbr64

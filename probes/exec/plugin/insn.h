@@ -101,6 +101,8 @@ static inline struct insn_info insn_decode(const uint8_t *b, size_t n)
     case 0x0f:
         if (next == 0x07)
             r.kind = INSN_SYSRET;
+        else if (next == 0x01 && i + 2 < n && (b[i + 2] == 0xc9 || b[i + 2] == 0xfb))
+            r.kind = INSN_HLT; /* MWAIT, MWAITX: with one vCPU there is nobody to write to what it monitors */
         break;
     }
     return r;
