@@ -1,9 +1,8 @@
 """How much of what ran a map can name: ``python -m probes.maps.coverage linux LEDGER``.
 
 LEDGER is a recording's ledger.parquet, or a CSV with the columns ``phase``, ``function`` and ``instructions``; of a
-ledger only the kernel's instructions count.  Without LEDGER every function of the index (of Linux; the others have none)
-counts as one instruction and its top source directory is the phase.  Exit code 1 where a phase is below the share asked
-for.
+ledger only the kernel's instructions count.  Without LEDGER every function of the index (Linux alone has one) counts as
+one instruction and its top source directory is the phase.  Exit code 1 where a phase is below the share asked for.
 """
 
 from __future__ import annotations
