@@ -15,7 +15,7 @@ import pytest
 
 import images
 from analysis.verify import CLOCK_TOLERANCE, verify
-from images import GuestSpec, Program, apps, store
+from images import GuestSpec, Program, apps, libraries, store
 from probes import recording
 from probes.recording import Recording
 from profiler.cli.main import main
@@ -24,6 +24,7 @@ from tests.guests.test_linux import events_of
 
 RUNTIMES = ("libc", "static", "glibc")
 HERE = Path(__file__).parent
+MARKER = HERE.parent.parent / "probes"
 
 
 def ready_guest() -> str:
@@ -127,6 +128,52 @@ def test_the_libraries_lie_where_the_loader_said(out: Path) -> None:
     of_libc = seen.ledger[seen.ledger["layer"].astype(str) == "libc"]
     assert {"getppid", "pipe", "malloc"} & set(of_libc["function"].astype(str))
     assert pd.Series({name: sum(counts.values()) for name, counts in entered(seen).items()}).sum() > 10_000
+
+
+def linked(folder: Path) -> Program:
+    """A program that needs a library that needs another; each spins in a function of its own."""
+    names = ("app", "libfirst.so.1", "libsecond.so.1")
+    for part in (2, 1, 0):  # what is needed comes first
+        kind = ["-shared", "-fPIC"] if part else ["-fPIE", "-pie", "-Wl,-z,now"]
+        needs = [f"-L{folder}", "-Wl,--allow-shlib-undefined", *(f"-l:{name}" for name in names[part + 1 : part + 2])]
+        subprocess.run(
+            ["gcc", "-O1", "-fno-plt", *kind, f"-DPART={part}", f"-DSPIN=spin_{part}", f"-I{MARKER}",
+             HERE / "linked.c", "-o", folder / names[part], *needs],
+            check=True, timeout=60,
+        )  # fmt: skip
+    interpreter, system = libraries.libraries(apps.build(apps.load("tour"), "linux-pie", store.cache_dir()).elf)
+    digest = store.sha256_file(folder / "app")
+    own = {f"/usr/lib/{name}": folder / name for name in names[1:]}
+    return Program(folder / "app", digest, "linux-pie", digest, None, {**system, **own}, interpreter)
+
+
+@pytest.mark.parametrize("runtime", ["libc", "glibc"])
+def test_libraries_of_the_apps_own_are_seen_where_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
+) -> None:
+    program = linked(tmp_path)
+    monkeypatch.setattr(apps, "build", lambda *asked, **more: program)
+    spec = GuestSpec(GUEST, runtime)
+    command = [
+        "run",
+        "tour",
+        "--guests",
+        str(spec),
+        "--seeds",
+        "1",
+        "--phases",
+        "null-call",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert main(command) == 0
+    ledger = recording.read(tmp_path / "o/tour" / spec.directory_name() / "seed-1").ledger
+    own = ledger[ledger["function"].astype(str).str.startswith("spin_")]
+    assert set(own["layer"].astype(str)) == {"user"}
+    spent = own.groupby(own["function"].astype(str))["instructions"].sum()
+    assert spent["spin_0"] > 1000
+    for part in (1, 2):  # the same loop, twice and three times as often; entering and leaving it is a few instructions
+        assert spent[f"spin_{part}"] == pytest.approx((part + 1) * spent["spin_0"], abs=40), spent.to_dict()
 
 
 # -- how it fails ------------------------------------------------------------------------------------------------------

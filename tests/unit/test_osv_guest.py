@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import struct
+import subprocess
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from images import GuestSpec, Program, added, catalog, guests
-from images.guests.osv import builder, rofs
+from images.guests.osv import builder, linked, rofs
 from images.model import Bootable, Given
 from profiler.cli.main import main
 from profiler.errors import ArtifactUnavailable, GuestExit, GuestPanic, UsageError
@@ -206,19 +208,36 @@ def test_what_is_no_osv_kernel_is_named(place: Path, content: bytes, words: str)
 # --- how it boots
 
 
-def prepare(place: Path, runtime: str, interpreter: str = "", *arguments: str) -> Bootable:
+LOADER, LIBC = "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A static program, and a dynamic one that needs a library that needs another."""
+    folder = tmp_path_factory.mktemp("built")
+    (folder / "main.c").write_text("#ifndef STATIC\nint other(int);\nint main(void) { return other(1); }\n"
+                                   "#else\nint main(void) { return 0; }\n#endif\n")  # fmt: skip
+    (folder / "other.c").write_text("int third(int);\nint other(int n) { return third(n); }\n")
+    (folder / "third.c").write_text("static char much[99999];\nint third(int n) { return much[n]; }\n")
+    for words in (
+        "-static -DSTATIC main.c -o static",
+        "-shared -fPIC third.c -o libthird.so.1",
+        "-shared -fPIC other.c -o libother.so.1 -Wl,--no-as-needed -l:libthird.so.1 -L.",
+        "-fPIE -pie main.c -o dynamic -Wl,--no-as-needed -l:libother.so.1 -L. -Wl,--allow-shlib-undefined",
+    ):
+        subprocess.run(["gcc", *words.split()], cwd=folder, check=True, timeout=60)
+    return folder
+
+
+def prepare(place: Path, built: Path, runtime: str, *arguments: str) -> Bootable:
     add(place, kernel())
-    program = place / "program"
-    program.write_bytes(
-        b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack("<HH", 3 if interpreter else 2, 62) + bytes(64)
-    )
-    libraries = {}
-    if interpreter:
-        for path in (interpreter, "/lib/x86_64-linux-gnu/libc.so.6", "/usr/lib/libother.so.1"):
-            libraries[path] = place / PurePosixPath(path).name
-            libraries[path].write_bytes(program.read_bytes())
-    made = Program(program, "", "", "", frozenset({"main"}), libraries, interpreter, {"/data/a": program})
-    return catalog.prepare(GuestSpec("osv", runtime, ("verbose",)), made, arguments, work=place, progress=print)
+    program = Program(built / "static", "", "", "", frozenset({"main"}), {}, "", {"/data/a": built / "main.c"})
+    if runtime != "static":
+        (place / "file").write_bytes(b"x")
+        libraries = {f"/opt/{name}": built / name for name in ("libother.so.1", "libthird.so.1")}
+        libraries |= {LOADER: place / "file", LIBC: place / "file"}
+        program = replace(program, elf=built / "dynamic", libraries=libraries, interpreter=LOADER)
+    return catalog.prepare(GuestSpec("osv", runtime, ("verbose",)), program, arguments, work=place, progress=print)
 
 
 def on_disk(bootable: Bootable) -> set[str]:
@@ -229,31 +248,46 @@ def on_disk(bootable: Bootable) -> set[str]:
 ALWAYS = {"/proc", "/sys", "/tmp", "/app", "/data/a"}
 
 
-def test_a_static_program_lies_where_it_was_linked(place: Path) -> None:
-    bootable = prepare(place, "static", "", "--x", "a b")
+def test_a_static_program_lies_where_it_was_linked(place: Path, built: Path) -> None:
+    bootable = prepare(place, built, "static", "--x", "a b")
     assert bootable.append == '--norandom --rootfs=rofs --verbose /app --x "a b"'
     assert [(user.base, user.own) for user in bootable.user] == [(0, frozenset({"main"}))]
     assert (bootable.libc_in_kernel, bootable.locate) == (False, None)
     assert on_disk(bootable) == ALWAYS
 
 
-def test_the_kernel_links_a_dynamic_program_with_itself(place: Path) -> None:
-    bootable = prepare(place, "libc", "/lib64/ld-linux-x86-64.so.2")
-    assert bootable.append == "--norandom --rootfs=rofs --verbose --env=LD_LIBRARY_PATH=/usr/lib /app"
-    assert [user.base for user in bootable.user] == [builder.PROGRAM_BASE]
+def size_in_memory(path: Path) -> int:
+    """The end of what a library loads, in whole pages, by what readelf says."""
+    table = subprocess.run(["readelf", "-lW", path], capture_output=True, text=True, check=True, timeout=60).stdout
+    last = [line.split() for line in table.splitlines() if line.startswith("  LOAD")][-1]
+    return (int(last[2], 16) + int(last[5], 16) + 0xFFF) & ~0xFFF
+
+
+def test_the_kernel_links_a_dynamic_program_with_itself(place: Path, built: Path) -> None:
+    bootable = prepare(place, built, "libc")
+    assert bootable.append == "--norandom --rootfs=rofs --verbose /app"
+    other = linked.BASE + size_in_memory(built / "dynamic")
+    third = other + size_in_memory(built / "libother.so.1")
+    assert [(user.elf.name, user.base, user.own) for user in bootable.user] == [
+        ("dynamic", linked.BASE, frozenset({"main"})), ("libother.so.1", other, None), ("libthird.so.1", third, None),
+    ]  # fmt: skip
     assert (bootable.libc_in_kernel, bootable.locate) == (True, None)
-    assert on_disk(bootable) == {*ALWAYS, "/usr/lib/libother.so.1"}
+    assert on_disk(bootable) == {*ALWAYS, "/usr/lib/libother.so.1", "/usr/lib/libthird.so.1"}
 
 
-def test_linuxs_loader_starts_a_dynamic_program_as_on_linux(place: Path) -> None:
-    loader = "/lib64/ld-linux-x86-64.so.2"
-    bootable = prepare(place, "glibc", loader, "x")
-    folders = "--env=LD_LIBRARY_PATH=/lib/x86_64-linux-gnu:/lib64:/usr/lib"
-    assert bootable.append == f"--norandom --rootfs=rofs --verbose {folders} {loader} /app x"
-    assert bootable.locate == f"--norandom --rootfs=rofs --verbose {folders} --env=LD_DEBUG=files {loader} /app x"
-    assert [(user.base, user.own) for user in bootable.user] == [(builder.PROGRAM_BASE, frozenset())]
+def test_what_cannot_be_linked_is_refused(place: Path, built: Path) -> None:
+    with pytest.raises(UsageError, match="no program or library"):
+        linked.placed(built / "dynamic", None, {"/usr/lib/libother.so.1": built / "main.c"})
+
+
+def test_linuxs_loader_starts_a_dynamic_program_as_on_linux(place: Path, built: Path) -> None:
+    bootable = prepare(place, built, "glibc", "x")
+    folders = "--env=LD_LIBRARY_PATH=/lib/x86_64-linux-gnu:/lib64:/opt"
+    assert bootable.append == f"--norandom --rootfs=rofs --verbose {folders} {LOADER} /app x"
+    assert bootable.locate == f"--norandom --rootfs=rofs --verbose {folders} --env=LD_DEBUG=files {LOADER} /app x"
+    assert [(user.base, user.own) for user in bootable.user] == [(linked.BASE, frozenset())]
     assert not bootable.libc_in_kernel
-    assert on_disk(bootable) == {*ALWAYS, loader, "/lib/x86_64-linux-gnu/libc.so.6", "/usr/lib/libother.so.1"}
+    assert on_disk(bootable) == {*ALWAYS, LOADER, LIBC, "/opt/libother.so.1", "/opt/libthird.so.1"}
 
 
 @pytest.mark.parametrize(

@@ -12,22 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from images import elf, kernels
-from images.guests import Guest, Runtime
-from images.guests.osv import own, rofs
+from images import kernels
+from images.guests import Guest
+from images.guests.osv import linked, own, rofs
 from images.model import Bootable, Given, GuestSpec, KernelImage, Loaded, Program
 from profiler.errors import UsageError
 
 APP: Final = "/app"
-
-PROGRAM_BASE: Final = 0x100000000000
-"""Where OSv puts the first file that can lie anywhere: the app, or the loader that is started with it."""
-
-IN_KERNEL: Final = frozenset({
-    "ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libresolv.so.2",
-    "libstdc++.so.6", "libaio.so.1", "libxenstore.so.3.0", "libcrypt.so.1", "libutil.so",
-})  # fmt: skip
-"""The libraries that the kernel is itself: it takes none of these names from the disk."""
 
 _ROOT: Final[Mapping[str, rofs.Content]] = {
     "/dev": None, "/proc": None, "/sys": None, "/tmp": None,
@@ -50,25 +41,23 @@ def prepare(
     """See ``images.catalog.prepare``."""
     kernel = kernels.checked(guest, cache, *own.FILES)
     runtime = guest.runtime(spec.runtime)
-    libraries = _libraries(runtime, program)
     through_loader = bool(program.interpreter) and not runtime.libc_in_kernel
-    disk = work / "disk.img"
-    rofs.write(disk, {**_ROOT, **libraries, **program.files, APP: program.elf})
     if program.preload and not through_loader:
         raise UsageError(f"{spec} cannot load a client into a program", hint=f"use {guest.name}:glibc, or no client")
-    environment = [f"--env=LD_LIBRARY_PATH={':'.join(_folders(libraries))}"] if libraries else []
-    environment += [f"--env=LD_PRELOAD={program.preload}"] if program.preload else []
+    libraries = program.libraries if through_loader else linked.on_disk(program.libraries)
+    disk = work / "disk.img"
+    rofs.write(disk, {**_ROOT, **libraries, **program.files, APP: program.elf})
     ours = {} if program.init else guest.program
-    environment = [*ours.get("append", "").split(), *environment]
+    words, environment = ours.get("append", "").split(), _environment(program) if through_loader else []
     command = [*([program.interpreter] if through_loader else []), APP, *arguments]
-    first = program.libraries[program.interpreter] if through_loader else program.elf
-    base = PROGRAM_BASE if elf.movable(first) else 0
     return Bootable(
-        spec, guest.kind, kernel, guest.machine, None, command_line(guest, spec, environment, command), guest.panics,
-        guest.memory_mib, program=program,
-        user=(Loaded(first, base, frozenset() if through_loader else program.own),),
+        spec, guest.kind, kernel, guest.machine, None, command_line(guest, spec, [*words, *environment], command),
+        guest.panics, guest.memory_mib, program=program,
+        user=(Loaded(program.libraries[program.interpreter], linked.BASE, frozenset()),) if through_loader
+        else linked.placed(program.elf, program.own, libraries),
         disk=disk, libc_in_kernel=runtime.libc_in_kernel,
-        locate=command_line(guest, spec, [*environment, "--env=LD_DEBUG=files"], command) if through_loader else None,
+        locate=command_line(guest, spec, [*words, *environment, "--env=LD_DEBUG=files"], command)
+        if through_loader else None,
         starts=ours.get("ready", ""), ends=ours.get("exit", ""),
     )  # fmt: skip
 
@@ -113,12 +102,8 @@ def quoted(word: str) -> str:
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _libraries(runtime: Runtime, program: Program) -> Mapping[str, Path]:
-    """Give the libraries that have to be on the disk."""
-    if not runtime.libc_in_kernel:
-        return program.libraries
-    return {path: file for path, file in program.libraries.items() if PurePosixPath(path).name not in IN_KERNEL}
-
-
-def _folders(libraries: Mapping[str, Path]) -> list[str]:
-    return sorted({str(PurePosixPath(path).parent) for path in libraries})
+def _environment(program: Program) -> list[str]:
+    """Give what Linux's loader has to be told."""
+    folders = sorted({str(PurePosixPath(path).parent) for path in program.libraries})
+    preload = [f"--env=LD_PRELOAD={program.preload}"] if program.preload else []
+    return [f"--env=LD_LIBRARY_PATH={':'.join(folders)}", *preload]
