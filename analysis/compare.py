@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis import words
 from analysis.align import CELL, Cells, align
-from analysis.comparable import ASIDE, Scope, check_comparable, differing_reports, scope
+from analysis.comparable import ASIDE, Scope, check_comparable, differing_reports, libc_in_kernel, scope
 from analysis.comparison import Comparison, Guest, Pair, PhaseComparison
 from analysis.ledger import COSTS, Cost, GuestLedger, of_guest
 from analysis.link import costliest
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MATERIAL: Final = 0.01
 """String bytes count in a headline from this many bytes per instruction of the phase."""
+LEAST: Final = 3
+"""Findings over the whole app in instructions, even if the first is nearly all: what comes next is worth knowing."""
 CLEAR: Final = 0.05
 """Instructions lead where they change by this share: kernels may move the same bytes by other instructions."""
 
@@ -93,6 +95,7 @@ def compare(recordings: Sequence[Recording], against: str) -> Comparison:
     specs = [against, *(spec for spec in guests if spec != against)]
     measure = scope({spec: guests[spec][0] for spec in specs})
     sides = [_Side(guests[spec], measure) for spec in specs]
+    _set_apart(sides)
     pairs = tuple(_pair(sides[0], side) for side in sides[1:])
     first = sides[0].first.manifest
     people = tuple(side.guest() for side in sides)
@@ -109,6 +112,20 @@ def compare(recordings: Sequence[Recording], against: str) -> Comparison:
         few_seeds=min(guest.runs for guest in people) < FEW_SEEDS,
         notes=_notes(guests, people, measure),
     )
+
+
+def _set_apart(sides: Sequence[_Side]) -> None:
+    """Take out of all ledgers what libc alone answers wherever it is not the kernel, if it is the kernel somewhere.
+
+    There is no telling which of that kernel's instructions for a malloc are libc's.
+    """
+    apart = [side.ledger.in_libc_alone for side in sides if side.ledger and not libc_in_kernel(side.first)]
+    if not apart or len(apart) == len(sides):
+        return
+    operations = {one for alone, called in apart for one in alone}
+    operations -= {one for alone, called in apart for one in called - alone}
+    for side in sides:
+        side.ledger = side.ledger.without(operations) if side.ledger else None
 
 
 def _pair(base_side: _Side, other_side: _Side) -> Pair:
@@ -138,7 +155,7 @@ def _pair(base_side: _Side, other_side: _Side) -> Pair:
         findings["instructions"] = ()
     if leads == "instructions" and not _material(whole["instructions"], whole["rep_bytes"]):
         findings["rep_bytes"] = ()
-    worst = max((phase for phase in compared if phase.instructions.verdict == "differs"),
+    worst = max((phase for phase in compared if phase.instructions.verdict == "differs" and not any(phase.in_libc)),
                 key=lambda phase: phase.instructions.ratio or 0.0, default=None)  # fmt: skip
     worst = worst if worst and worst.instructions.delta > 0 else None
     link = costliest(cells["instructions"], {number: ops[number] for number in differing})
@@ -158,6 +175,7 @@ def _pair(base_side: _Side, other_side: _Side) -> Pair:
         byte_findings=findings["rep_bytes"],
         what_if=words.what_if(findings[leads], whole[leads], base.spec, other.spec, "over all phases"),
         aside=_aside(base, other, ops) if aside else (),
+        apart=words.apart(base, other, ops),
         phases=tuple(compared),
         not_compared=tuple(not_compared),
         differing_reports=differing_reports(guests[0].reports, guests[1].reports),
@@ -195,6 +213,11 @@ def _phase(number: int, name: str, question: str, op: str, base: GuestLedger, ot
     findings = {cost: _findings(cells, cost, (number,), {number: 1.0}, base.spec, other.spec, {number: name},
                                 changes[cost]) for cost in COSTS}  # fmt: skip
     material = _material(changes["instructions"], changes["rep_bytes"])
+    in_libc = base.in_libc(number), other.in_libc(number)
+    once = {number: 1.0}
+    headline = words.headline(leads, changes[leads])
+    if any(in_libc):
+        headline = words.in_libc(in_libc, changes["instructions"], base, other, once)
     return PhaseComparison(
         number=number,
         name=name,
@@ -204,19 +227,21 @@ def _phase(number: int, name: str, question: str, op: str, base: GuestLedger, ot
         instructions=changes["instructions"],
         string_bytes=changes["rep_bytes"],
         leads=leads,
-        headline=words.headline(leads, changes[leads]),
-        differs=changes["instructions"].verdict == "differs"
-        or (changes["rep_bytes"].verdict == "differs" and material),
+        headline=headline,
+        in_libc=in_libc,
+        differs=not all(in_libc) and (changes["instructions"].verdict == "differs"
+                                      or (changes["rep_bytes"].verdict == "differs" and material)),
         findings=findings["instructions"],
         byte_findings=findings["rep_bytes"] if material else (),
-        what_if=words.what_if(findings[leads], changes[leads], base.spec, other.spec, "per op"),
+        apart=words.apart(base, other, once),
+        what_if="" if any(in_libc) else words.what_if(findings[leads], changes[leads], base.spec, other.spec, "per op"),
         left_out=(base.left_out.get(number, 0.0), other.left_out.get(number, 0.0)),
-        aside=_aside(base, other, {number: 1.0}) if aside else (),
+        aside=_aside(base, other, once) if aside else (),
     )
 
 
 def _aside(base: GuestLedger, other: GuestLedger, ops: Mapping[int, float]) -> tuple[tuple[str, float, float], ...]:
-    return tuple((layer, base.aside(layer, ops), other.aside(layer, ops)) for layer in ASIDE)
+    return tuple((layer, base.of_layer(layer, ops), other.of_layer(layer, ops)) for layer in ASIDE)
 
 
 def _findings(cells: Mapping[Cost, Cells], cost: Cost, phases: Sequence[int], scale: Mapping[int, float], base: str,
@@ -226,14 +251,16 @@ def _findings(cells: Mapping[Cost, Cells], cost: Cost, phases: Sequence[int], sc
     numbers = mine.frame["phase"].to_numpy()
     rows = np.flatnonzero(np.isin(numbers, list(phases)))
     weights = np.array([scale.get(int(number), 0.0) for number in numbers])
-    found = rank(mine, rows, weights, _weighted(companion.frame, scale))
     per_op = len(phases) == 1 and scale.get(phases[0]) == 1.0
+    least = 1 if per_op or cost == "rep_bytes" else LEAST
+    found = rank(mine, rows, weights, _weighted(companion.frame, scale), whole.delta, least)
     told = []
     left = whole.other.mean
     for one in found:
         left -= one.change.delta
         said = words.sentence(one, base, other, names, len(phases), per_op)
-        told.append(replace(one, sentence=said, alone=whole.other.mean - one.change.delta, together=left))
+        note = words.elsewhere(one, base, other)
+        told.append(replace(one, sentence=said, note=note, alone=whole.other.mean - one.change.delta, together=left))
     return tuple(told)
 
 

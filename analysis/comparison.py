@@ -41,6 +41,8 @@ class PhaseComparison:
     string_bytes: Change
     leads: Cost  # which cost changes relatively more
     headline: str
+    in_libc: tuple[bool, bool]  # whether libc, which is not compared, does most of it: then a ratio says nothing
+    apart: str  # as in Pair
     differs: bool  # beyond the seed spread, in either cost
     findings: tuple[Finding, ...]
     byte_findings: tuple[Finding, ...]
@@ -77,6 +79,7 @@ class Pair:
     byte_findings: tuple[Finding, ...]
     what_if: str
     aside: tuple[tuple[str, float, float], ...]
+    apart: str  # operations that libc answers alone where it is not the kernel, and what they cost, in words
     phases: tuple[PhaseComparison, ...]
     not_compared: tuple[tuple[str, str], ...]  # phase, why
     differing_reports: tuple[tuple[str, str, str], ...]  # key, base, other

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, cast
 
@@ -26,6 +26,10 @@ COSTS: Final[tuple[Cost, ...]] = ("instructions", "rep_bytes")
 
 LEFT_OUT: Final = ("emulation", "device-wait")
 """Layers that are the emulator's doing; they are left out of costs, and their share is shown."""
+ELSEWHERE: Final = 0.05
+"""An operation of which the kernel executes a smaller share than this is answered without it."""
+MOSTLY: Final = 0.2
+"""A phase in which the kernel executes less than this share of what libc does is libc's."""
 DEFERRED: Final = "deferred:"
 WHERE: Final = (*ASIDE, "outside", "kernel", "emulation")
 """Where an operation's instructions are: the app's build, elsewhere in user space (vDSO), the kernel, the emulator."""
@@ -45,6 +49,8 @@ class GuestLedger:
     where: pd.DataFrame  # (phase, operation) -> WHERE, instructions per op, means over runs
     ops: dict[int, int]  # phase -> ops
     left_out: dict[int, float]  # phase -> share of all instructions in LEFT_OUT, mean over runs
+    aside: bool  # whether the layers ASIDE are left out of costs
+    apart: dict[tuple[int, str], float] = field(default_factory=dict)  # (phase, operation) left out -> instructions
 
     def only(self, phases: Sequence[int]) -> GuestLedger:
         """The same for some of its phases."""
@@ -58,26 +64,67 @@ class GuestLedger:
             self, costs={cost: part(frame) for cost, frame in self.costs.items()}, deferred=part(self.deferred),
             calls=part(self.calls), where=part(self.where), ops={phase: self.ops[phase] for phase in phases},
             left_out={phase: share for phase, share in self.left_out.items() if phase in phases},
+            apart={key: value for key, value in self.apart.items() if key[0] in phases},
         )  # fmt: skip
+
+    def without(self, operations: Collection[tuple[int, str]]) -> GuestLedger:
+        """The same without some (phase, operation), whose instructions are kept in ``apart``."""
+        import pandas as pd
+
+        def kept(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+            keys = [frame.index.get_level_values(name) for name in ("phase", "operation")]
+            return ~pd.MultiIndex.from_arrays(keys).isin(list(operations))
+
+        if not operations:
+            return self
+        whole = self.costs["instructions"]
+        out = whole[~kept(whole)].mean(axis=1).groupby(level=["phase", "operation"]).sum()
+        return replace(
+            self, costs={cost: frame[kept(frame)] for cost, frame in self.costs.items()},
+            deferred=self.deferred[kept(self.deferred)], apart=dict(zip(out.index.tolist(), out.tolist(), strict=True)),
+        )  # fmt: skip
+
+    @property
+    def in_libc_alone(self) -> tuple[set[tuple[int, str]], set[tuple[int, str]]]:
+        """The (phase, operation) that libc answers without the kernel, and all that are executed at all."""
+        inside = self.where["outside"] + self.where["kernel"] + self.where["emulation"]
+        own = self.where["user"] + self.where["libc"]
+        alone = self.where.index[(inside <= ELSEWHERE * own) & (self.where["libc"] > 0)]
+        return set(alone.tolist()), set(self.where.index[inside + own > 0].tolist())
+
+    def set_apart(self, phase: int) -> float:
+        """Instructions per op of a phase that are in ``apart``."""
+        return sum(value for key, value in self.apart.items() if key[0] == phase)
 
     def total(self, cost: Cost, phase: int) -> Spread:
         """The cost per op of a phase."""
-        sums = self._sums[cost]
-        return spread(sums.reindex([phase], fill_value=0.0).to_numpy()[0].tolist())
+        return spread(self._sums[cost].get(phase, [0.0] * len(self.runs)))
 
     def whole(self, cost: Cost, ops: Mapping[int, float]) -> Spread:
         """The cost of all ops of some phases together (not per op), given how many ops of each."""
-        sums = self._sums[cost].reindex(list(ops), fill_value=0.0)
-        return spread(sums.mul(list(ops.values()), axis=0).sum().tolist())
+        rows = [[value * count for value in self._sums[cost].get(phase, [])] for phase, count in ops.items()]
+        return spread([sum(values) for values in zip(*(row for row in rows if row), strict=True)] or [0.0])
 
-    def aside(self, layer: str, ops: Mapping[int, float]) -> float:
+    def in_libc(self, phase: int) -> bool:
+        """Whether a phase is mostly what is not compared: the app's libc, or what is that on other guests."""
+        own = self._layers["libc"].get(phase, 0.0) + self.set_apart(phase)
+        return self.aside and self.total("instructions", phase).mean < MOSTLY * own
+
+    def of_layer(self, layer: str, ops: Mapping[int, float]) -> float:
         """Instructions of all ops of some phases in one of ``ASIDE``, mean over the runs."""
-        sums = self.where[layer].groupby(level="phase").sum().reindex(list(ops), fill_value=0.0)
-        return float((sums * list(ops.values())).sum())
+        return sum(self._layers[layer].get(phase, 0.0) * count for phase, count in ops.items())
 
     @cached_property
-    def _sums(self) -> dict[Cost, pd.DataFrame]:
-        return {cost: frame.groupby(level="phase").sum() for cost, frame in self.costs.items()}
+    def _sums(self) -> dict[Cost, dict[int, list[float]]]:
+        """Per cost and phase, a figure per run."""
+        sums = {cost: frame.groupby(level="phase").sum() for cost, frame in self.costs.items()}
+        return {cost: dict(zip(frame.index.tolist(), frame.to_numpy().tolist(), strict=True))
+                for cost, frame in sums.items()}  # fmt: skip
+
+    @cached_property
+    def _layers(self) -> dict[str, dict[int, float]]:
+        sums = self.where[list(ASIDE)].groupby(level="phase").sum()
+        return {layer: dict(zip(sums.index.tolist(), sums[layer].tolist(), strict=True)) for layer in ASIDE}
 
 
 def of_guest(recordings: Sequence[Recording], phases: Sequence[int], *, aside: bool = False) -> GuestLedger:
@@ -132,6 +179,7 @@ def of_guest(recordings: Sequence[Recording], phases: Sequence[int], *, aside: b
         calls=calls.mul(1 / calls.index.get_level_values("phase").map(ops).to_numpy(dtype=np.float64), axis=0),
         ops=ops,
         left_out={int(cast(int, phase)): float(share) for phase, share in left_out.items()},
+        aside=aside,
     )
 
 

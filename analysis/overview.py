@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.ledger import GuestLedger
 from analysis.statistics import Change, Spread
@@ -11,11 +11,17 @@ from analysis.statistics import Change, Spread
 
 @dataclass(frozen=True)
 class Entry:
-    """A guest in a phase, per op, and against the base.  ``why`` says why there are no figures."""
+    """A guest in a phase, per op, and against the base.  ``why`` says why there are no figures.
+
+    ``in_libc``: on this guest or on the base it is mostly what is not compared, so that a ratio says nothing of
+    kernels; ``apart`` are the instructions of that, where libc is the kernel.
+    """
 
     instructions: Change | None
     string_bytes: Change | None
     why: str = ""
+    in_libc: bool = False
+    apart: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,34 +63,38 @@ def overview(names: Mapping[int, str], ledgers: Sequence[GuestLedger], why: Sequ
         there = [number in ledger.ops for ledger in ledgers]
         sides = [(ledger.total("instructions", number), ledger.total("rep_bytes", number)) if here else None
                  for ledger, here in zip(ledgers, there, strict=True)]  # fmt: skip
-        rows.append(_row(number, name, sides, [reasons.get(number, "") for reasons in why], material))
+        libc = [here and ledger.in_libc(number) for ledger, here in zip(ledgers, there, strict=True)]
+        row = _row(number, name, sides, [reasons.get(number, "") for reasons in why], material, libc)
+        apart = [ledger.set_apart(number) for ledger in ledgers]
+        entries = (replace(entry, apart=value) for entry, value in zip(row.entries, apart, strict=True))
+        rows.append(replace(row, entries=tuple(entries)))
     common = {number: float(ledgers[0].ops[number]) for number in names
               if all(number in ledger.ops for ledger in ledgers)}  # fmt: skip
     whole = None
     if len(common) > 1:
         sums = [(ledger.whole("instructions", common), ledger.whole("rep_bytes", common)) for ledger in ledgers]
-        title = "all phases" if len(common) == len(names) else f"{len(common)} phases of all"
-        whole = _row(-1, title, sums, [""] * len(sums), material)
+        title = "all phases" if len(common) == len(names) else f"{len(common)} of {len(names)} phases"
+        whole = _row(-1, title, sums, [""] * len(sums), material, [False] * len(sums))
     return Overview(tuple(rows), whole)
 
 
 def _row(number: int, name: str, sides: Sequence[tuple[Spread, Spread] | None], why: Sequence[str],
-         material: float) -> Row:  # fmt: skip
+         material: float, in_libc: Sequence[bool]) -> Row:  # fmt: skip
     base = sides[0]
     entries = []
-    for side, reason in zip(sides, why, strict=True):
+    for side, reason, libc in zip(sides, why, in_libc, strict=True):
         if side is None:
             entries.append(Entry(None, None, reason or "not in every recording"))
         else:
             against = base or side
-            entries.append(Entry(Change(against[0], side[0]), Change(against[1], side[1])))
+            entries.append(Entry(Change(against[0], side[0]), Change(against[1], side[1]), in_libc=libc or in_libc[0]))
     there = [side for side in sides if side is not None]
     moved = [side[1].mean for side in there]
     most = max((side[0].mean for side in there), default=0.0)
     return Row(
         number, name, tuple(entries),
         bytes_matter=len(there) > 1 and max(moved) - min(moved) >= max(material * most, 1.0),
-        fewest=_fewest([None if side is None else side[0] for side in sides]),
+        fewest=None if any(in_libc) else _fewest([None if side is None else side[0] for side in sides]),
     )  # fmt: skip
 
 

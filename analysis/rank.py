@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.align import CELL, Cells
-from analysis.ledger import Cost
+from analysis.ledger import ELSEWHERE, Cost
 from analysis.split import Floats
 from analysis.statistics import Change, spread
 
@@ -28,8 +28,6 @@ FUNCTIONS: Final = 8
 """Functions named per finding."""
 INSTEAD: Final = 3
 """Functions named that the guest which executes less has in their place."""
-ELSEWHERE: Final = 0.05
-"""An operation of which the kernel executes a smaller share than this is answered without it."""
 NOTHING: Final = 0.005
 """A cause of less than this per op, which would be shown as 0.00, is none."""
 
@@ -78,7 +76,9 @@ class Finding:
     other_cost: float  # how much the other cost (bytes or instructions) of the same cells changed
     instead: tuple[Function, ...] = ()  # what only the guest that executes less has there, largest first
     places: tuple[Place, Place] = ("kernel", "kernel")  # where the operations are answered, base and other
+    first: tuple[float, float] = (0.0, 0.0)  # the shares of it in the first of ``phases``, and of ``operations``
     sentence: str = ""
+    note: str = ""  # where else one of the guests answers the operations; part of the sentence
     alone: float = 0.0  # what the whole would cost the other guest with this finding as in the base
     together: float = 0.0  # and with all findings up to this one as in the base
 
@@ -88,22 +88,23 @@ class Finding:
         return self.change.verdict == "within seed spread"
 
 
-def rank(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, companion: Mapping[tuple[object, ...], float]
-         ) -> tuple[Finding, ...]:  # fmt: skip
+def rank(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, companion: Mapping[tuple[object, ...], float],
+         whole: float, least: int = 1) -> tuple[Finding, ...]:  # fmt: skip
     """The findings for some ``rows`` of ``cells``, each row times its weight (1 for per op, ops for totals).
+
+    Their shares are of ``whole``.  There are at least ``least``, if there are as many that are worth it.
 
     What exceeds the seed spread comes first, then the larger difference.  ``companion`` is the weighted difference of
     the other cost per (phase, operation, layer).
     """
     delta = cells.columns["delta"] * weights
-    whole = float(delta[rows].sum())
     groups = [(group, _change(cells, group, weights)) for group in causes(cells, rows, delta)]
     groups.sort(key=lambda pair: (pair[1].verdict == "within seed spread", -abs(pair[1].delta), pair[0].tolist()))
-    least = MINOR * max((abs(change.delta) for _, change in groups), default=0.0)
-    least = max(least, NOTHING * float(np.abs(weights[rows]).max(initial=0.0)))
-    groups = [(group, change) for group, change in groups if abs(change.delta) >= least]
-    kept = fewest([change.delta for _, change in groups], whole)
-    return tuple(_finding(cells, group, change, weights, whole, companion) for group, change in groups[:kept])
+    smallest = MINOR * max((abs(change.delta) for _, change in groups), default=0.0)
+    smallest = max(smallest, NOTHING * float(np.abs(weights[rows]).max(initial=0.0)))
+    groups = [(group, change) for group, change in groups if abs(change.delta) >= smallest]
+    kept = fewest([change.delta for _, change in groups], float(delta[rows].sum()))
+    return tuple(_finding(cells, *one, weights, whole, companion) for one in groups[: max(kept, least)])
 
 
 def _change(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats) -> Change:
@@ -196,22 +197,25 @@ def _finding(cells: Cells, rows: npt.NDArray[np.intp], change: Change, weights: 
     def total(name: str) -> float:
         return float((column[name] * weight).sum())
 
-    def largest_first(position: int) -> list[Any]:
+    def largest_first(position: int) -> tuple[tuple[Any, ...], float]:
         sizes: dict[Any, float] = {}
         for key, size in zip(keys, np.abs(column["delta"] * weight).tolist(), strict=True):
             sizes[key[position]] = sizes.get(key[position], 0.0) + size
-        return sorted(sizes, key=lambda value: -sizes[value])
+        ordered = sorted(sizes, key=lambda value: -sizes[value])
+        return tuple(ordered), sizes[ordered[0]] / (sum(sizes.values()) or 1.0)
 
     # Cells of one operation in several phases have calls in each; in several layers of a phase, once.
     once = {key[:2]: row for row, key in enumerate(keys)}
     calls = [float(sum(column[name][row] * weight[row] for row in once.values())) for name in
              ("base_calls", "other_calls")]  # fmt: skip
     changed = _functions(cells, rows, weights, change.delta > 0)
+    (phases, in_phase), (operations, in_operation) = largest_first(0), largest_first(1)
     named = [one for one in changed[:FUNCTIONS] if abs(one.delta) >= MINOR * abs(change.delta)] or changed[:1]
     return Finding(
         cost=cells.cost,
-        phases=tuple(largest_first(0)),
-        operations=tuple(largest_first(1)),
+        phases=phases,
+        operations=operations,
+        first=(in_phase, in_operation),
         layer=str(column["layer"][0]),
         change=change,
         share=change.delta / whole if whole else 0.0,

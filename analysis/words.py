@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from analysis.ledger import Cost
+from analysis.ledger import Cost, GuestLedger
 from analysis.link import Link
-from analysis.rank import Finding
+from analysis.rank import NOTHING, Finding
 from analysis.statistics import Change
 from analysis.text import listed, number, percent, ratio, some
 
 if TYPE_CHECKING:
     from analysis.comparison import PhaseComparison
 
-MANY: Final = 2.0
+MANY: Final = 1.0
 """From this much more on, a ratio says it better than a percentage."""
 UNITS: dict[Cost, str] = {"instructions": "instructions", "rep_bytes": "string bytes"}
 
@@ -39,6 +39,40 @@ def _times(relative: float) -> str:
     return f"{percent(relative)} {'more' if relative > 0 else 'fewer'}"
 
 
+def in_libc(which: tuple[bool, bool], change: Change, base: GuestLedger, other: GuestLedger,
+            once: Mapping[int, float]) -> str:  # fmt: skip
+    """The headline of a phase that is mostly libc's on one guest or both, where libc is not compared."""
+    told = []
+    for ledger in (other, base):
+        kernel = sum(ledger.set_apart(phase) for phase in once)
+        own = f"{number(ledger.of_layer('libc', once))} instructions of libc"
+        told.append(f"{own} and {number(kernel)} of a kernel that is its libc" if kernel >= NOTHING else own)
+    mine, theirs = told
+    if all(which):
+        return f"is libc's: {mine} per op, and {theirs} on {base.spec}, not compared"
+    if which[0]:
+        return (f"executes {number(change.other.mean)} instructions per op of its kernel, where it is libc's on "
+                f"{base.spec} ({theirs}, not compared)")  # fmt: skip
+    return (f"is libc's ({mine} per op, not compared), where {base.spec} executes {number(change.base.mean)} of its "
+            "kernel")  # fmt: skip
+
+
+def apart(base: GuestLedger, other: GuestLedger, ops: Mapping[int, float]) -> str:
+    """What is left out because libc answers it alone where it is not the kernel."""
+    names: dict[str, float] = {}
+    sums = [0.0, 0.0]
+    for side, ledger in enumerate((base, other)):
+        for (phase, operation), value in ledger.apart.items():
+            sums[side] += value * ops.get(phase, 0.0)
+            names[operation] = names.get(operation, 0.0) + value * ops.get(phase, 0.0)
+    if max(sums) < NOTHING:
+        return ""
+    ordered = sorted((name for name in names if names[name] >= NOTHING), key=lambda name: -names[name])
+    return (f"Left out: {some(ordered, 4)}, as libc alone answers {'it' if len(ordered) == 1 else 'them'} where it is "
+            f"not the kernel ({number(sums[0])} instructions of the kernel on {base.spec}, {number(sums[1])} on "
+            f"{other.spec}).")  # fmt: skip
+
+
 def sentence(finding: Finding, base: str, other: str, names: Mapping[int, str], compared: int, per_op: bool) -> str:
     """One finding in one or two sentences; ``compared`` is the number of phases it was looked for in."""
     more = "more" if finding.change.delta > 0 else "fewer"
@@ -46,7 +80,8 @@ def sentence(finding: Finding, base: str, other: str, names: Mapping[int, str], 
     per = " per op" if per_op else ""
     what = (f"executes {size} {more} instructions{per}" if finding.cost == "instructions"
             else f"moves or sets {size} {more} bytes{per} by string instructions")  # fmt: skip
-    text = f"{other} {what} for {operations(finding)} in layer {finding.layer}"
+    asked = spoken(finding.operations[0]) if finding.first[1] >= NEARLY else operations(finding)
+    text = f"{other} {what} for {asked} in layer {finding.layer}"
     text += "" if per_op else f", {_phases(finding, names, compared)}"
     instead = some([function.name for function in finding.instead], 3)
     less = base if finding.change.delta > 0 else other
@@ -64,7 +99,7 @@ def _functions(finding: Finding) -> str:
 
 
 def _phases(finding: Finding, names: Mapping[int, str], compared: int) -> str:
-    if len(finding.phases) == 1:
+    if len(finding.phases) == 1 or finding.first[0] >= NEARLY:
         return f"in phase {names.get(finding.phases[0], str(finding.phases[0]))}"
     if compared > 1 and len(finding.phases) == compared:
         return f"in every one of the {compared} phases that differ"
@@ -72,21 +107,29 @@ def _phases(finding: Finding, names: Mapping[int, str], compared: int) -> str:
     return f"in {len(shown)} phases ({some(shown, 3)})"
 
 
+NEARLY: Final = 0.95
+"""Where one phase or operation makes this share of a finding, the others are not named."""
 _SPOKEN: Final = {"user": "the app's own code", "background": "nothing in particular (background)",
                   "page-fault": "page faults", "interrupt": "interrupts"}  # fmt: skip
 
 
 def operations(finding: Finding, most: int = 3) -> str:
     """The operations of a finding, the largest part first."""
-    return some([_SPOKEN.get(name, name) for name in finding.operations], most)
+    return some([spoken(name) for name in finding.operations], most)
+
+
+def spoken(operation: str) -> str:
+    """An operation as it is called in a sentence."""
+    return _SPOKEN.get(operation, operation)
 
 
 def _why(finding: Finding, base: str, other: str) -> str:
     """How often, how much each time, or where else."""
-    what = "them" if len(finding.operations) > 1 else operations(finding)
-    elsewhere = _elsewhere(finding, base, other, what)
-    if elsewhere or finding.operations in (("user",), ("background",)):
-        return elsewhere
+    one = finding.first[1] >= NEARLY or len(finding.operations) == 1
+    what = spoken(finding.operations[0]) if one else "them"
+    said = elsewhere(finding, base, other)
+    if said or (one and finding.operations[0] in ("user", "background")):
+        return said
     parts = {"structural": finding.structural, "count": finding.count, "unit": finding.unit}
     main = max(parts, key=lambda name: abs(parts[name]))
     if main == "structural":
@@ -101,10 +144,11 @@ def _why(finding: Finding, base: str, other: str) -> str:
             f"({number(finding.base_calls)} -> {number(finding.other_calls)}).")  # fmt: skip
 
 
-def _elsewhere(finding: Finding, base: str, other: str, what: str) -> str:
+def elsewhere(finding: Finding, base: str, other: str) -> str:
     """What is answered in other places on the two guests, or on one of them only."""
-    if finding.places[0] == finding.places[1]:
+    if finding.places[0] == finding.places[1] or finding.operations[0] in _SPOKEN:
         return ""
+    what = spoken(finding.operations[0]) if len(finding.operations) == 1 or finding.first[1] >= NEARLY else "them"
     told = {"nowhere": "{guest} has no {what} here.", "libc": "On {guest}, libc alone answers {what}.",
             "user": "{guest} answers {what} in user space (vDSO), without its kernel.", "kernel": ""}  # fmt: skip
     said = (told[place].format(guest=guest, what=what)
@@ -126,7 +170,7 @@ def links(worst: PhaseComparison | None, link: Link | None, names: Mapping[int, 
     if worst is not None:
         said.append(f"Worst ratio: {worst.name}, {ratio(worst.instructions.ratio)}.")
     if link is not None:
-        said.append(f"Costliest link: {_SPOKEN.get(link.operation, link.operation)} in {names[link.phase]}, "
+        said.append(f"Costliest link: {spoken(link.operation)} in {names[link.phase]}, "
                     f"{number(link.delta)} more instructions ({number(link.base)} -> {number(link.other)}). "
                     f"With this alone as in {base}, {other} {_would(whole, whole.other.mean - link.delta, base)} "
                     "over all phases.")  # fmt: skip

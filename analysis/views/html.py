@@ -87,6 +87,7 @@ def _short(pair: Pair) -> Iterator[str]:
         part += f"; &times;{finding.alone / whole:.2f} with this as in {safe(pair.base.spec)}" if whole else ""
         yield f"<li>{safe(finding.sentence)} <span class=quiet>({part})</span></li>\n"
     yield f"</ol>\n<p>{safe(pair.what_if)}</p>\n" if pair.what_if else "</ol>\n"
+    yield f"<p>{safe(pair.apart)}</p>\n" if pair.apart else ""
     told = [f"{layer} {number(base)} and {number(other)}" for layer, base, other in pair.aside]
     yield f"<p class=quiet>Not compared, in instructions: {listed(told)}.</p>\n" if told else ""
 
@@ -132,7 +133,7 @@ def _phase(phase: PhaseComparison, position: int, opened: bool) -> Iterator[str]
     if max(phase.left_out) >= 0.001:
         yield f"Left out as the emulator's: {phase.left_out[0]:.1%} and {phase.left_out[1]:.1%} of the instructions. "
     yield f'<button type=button data-phase="{phase.number}" data-cost="{phase.leads}">Show in the charts</button></p>\n'
-    yield f"<p>{safe(phase.what_if)}</p>\n" if phase.what_if else ""
+    yield from (f"<p>{safe(text)}</p>\n" for text in (phase.what_if, phase.apart) if text)
     both = (
         ("instructions", phase.instructions, phase.findings),
         ("string bytes", phase.string_bytes, phase.byte_findings),
@@ -159,7 +160,8 @@ def _findings(phase: str, cost: str, change: Change, findings: Sequence[Finding]
             number(finding.count, sign=True), number(finding.unit, sign=True),
             *([number(finding.structural, sign=True)] if structural else []),
             ", ".join([*names, f"{rest} more"] if rest > 0 else names)
-            + (f"<br>instead of {', '.join(instead)}" if instead else ""),
+            + (f"<br>instead of {', '.join(instead)}" if instead else "")
+            + (f"<br>{safe(finding.note)}" if finding.note else ""),
         ))  # fmt: skip
     one_side = ["one side only"] if structural else []
     head = ("operations", "layer", "difference", "share", "count", "unit cost", *one_side, "functions")

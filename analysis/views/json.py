@@ -57,7 +57,8 @@ def _row(row: Row, specs: Sequence[str]) -> dict[str, Any]:
         "name": row.name,
         "fewest": None if row.fewest is None else specs[row.fewest],
         "guests": [
-            {"guest": spec, "why_not": entry.why,
+            {"guest": spec, "why_not": entry.why, "in_libc": entry.in_libc,
+             "apart": _round(entry.apart),
              "instructions": None if entry.instructions is None else _change(entry.instructions),
              "string_bytes": None if entry.string_bytes is None else _change(entry.string_bytes)}
             for spec, entry in zip(specs, row.entries, strict=True)
@@ -82,6 +83,7 @@ def _pair(pair: Pair) -> dict[str, Any]:
         "what_if": pair.what_if,
         "not_explained": {cost: _round(value) for cost, value in pair.rest.items()},
         "aside": _aside(pair.aside),
+        "apart": pair.apart,
         "differing_phases": [names[number] for number in pair.differing_phases],
         "differing_reports": [dict(zip(("key", "base", "other"), row, strict=True)) for row in pair.differing_reports],
         "not_compared": [{"phase": name, "reason": reason} for name, reason in pair.not_compared],
@@ -108,6 +110,8 @@ def _phase(phase: PhaseComparison) -> dict[str, Any]:
         "string_bytes_per_op": _change(phase.string_bytes),
         "left_out_share": dict(zip(("base", "other"), map(_round, phase.left_out), strict=True)),
         "aside": _aside(phase.aside),
+        "apart": phase.apart,
+        "in_libc": dict(zip(("base", "other"), phase.in_libc, strict=True)),
         "what_if": phase.what_if,
         "not_explained": {cost: _round(value) for cost, value in phase.rest.items()},
         "findings": [_finding(finding, {phase.number: phase.name}) for finding in phase.in_order],

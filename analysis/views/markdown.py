@@ -46,8 +46,10 @@ def _overview(comparison: Comparison) -> Iterator[str]:
         for what, changes in costs:
             figures = ["-" if one is None else number(one.other.mean) for one in changes]
             if changes[0] is not None:
-                figures[1:] = [f"{figure} ({ratio(one.ratio)})" if one else figure
-                               for figure, one in zip(figures[1:], changes[1:], strict=True)]  # fmt: skip
+                against = ["libc" if entry.in_libc else ratio(one.ratio) if one else ""
+                           for entry, one in zip(row.entries, changes, strict=True)]  # fmt: skip
+                figures[1:] = [f"{figure} ({text})" if text else figure
+                               for figure, text in zip(figures[1:], against[1:], strict=True)]  # fmt: skip
             rows.append((safe(row.name) + what, *figures))
     specs = [safe(guest.spec) for guest in comparison.guests]
     yield from _table(("instructions per op", *specs), rows)
@@ -67,6 +69,7 @@ def _pair(pair: Pair) -> Iterator[str]:
         yield f"{rank}. {safe(finding.sentence)} ({_share(finding)})"
     yield ""
     yield from (safe(pair.what_if), "") if pair.what_if else ()
+    yield from (safe(pair.apart), "") if pair.apart else ()
     for layer, left, right in pair.aside:
         yield f"- not compared: layer {layer}, {number(left)} and {number(right)} instructions"
     yield ""

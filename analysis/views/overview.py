@@ -18,7 +18,10 @@ def render(comparison: Comparison) -> Iterator[str]:
     base = specs[0]
     yield '<h3>All guests, phase by phase</h3>\n<div class="wide"><table><caption>Per op of each phase, with the ratio '
     yield f"to {base} and &plusmn; half its range over the seeds, in percent of it. String bytes stand below where "
-    yield "they matter; in bold is who executes fewest instructions, if the seeds alone do not make it so.</caption>"
+    yield "they matter; in bold is who executes fewest instructions, if the seeds alone do not make it so"
+    in_libc = any(entry.in_libc for row in overview.rows for entry in row.entries)
+    yield "; <i>libc</i>: there, or on the base, libc does most of it, and is not compared" if in_libc else ""
+    yield ".</caption>"
     heads = "".join(f"<th scope=col class=n>{spec}</th>" for spec in specs)
     yield f"<thead><tr><th scope=col>phase</th>{heads}</tr></thead>\n<tbody>"
     for row in [*overview.rows, *([overview.whole] if overview.whole else [])]:
@@ -40,10 +43,11 @@ def _cells(row: Row, cost: str) -> str:
         if change is None:
             cells.append(f'<td class=n title="{safe(entry.why)}">-</td>')
             continue
-        figure = number(change.other.mean)
+        figure = number(change.other.mean + (entry.apart if entry.in_libc and cost == "instructions" else 0.0))
         if cost == "instructions" and row.fewest == position:
             figure = f"<b>{figure}</b>"
-        cells.append(f"<td class=n>{figure}{_ratio(change) if position and based else ''}</td>")
+        beside = " <span class=quiet>libc</span>" if entry.in_libc else _ratio(change) if based else ""
+        cells.append(f"<td class=n>{figure}{beside if position else ''}</td>")
     return "".join(cells)
 
 

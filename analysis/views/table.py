@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from analysis.comparison import Comparison
-from analysis.overview import Row
+from analysis.overview import Entry, Row
 from analysis.statistics import Change
 from analysis.text import number, ratio
 
@@ -39,10 +39,14 @@ def _figures(row: Row, shown: Sequence[int], width: int, cost: str) -> str:
     changes = [row.entries[guest].instructions if cost == "instructions" else row.entries[guest].string_bytes
                for guest in shown]  # fmt: skip
     first = f"{'-' if changes[0] is None else number(changes[0].other.mean):>{width}}"
-    return first + "".join(_cell(change, changes[0] is not None) for change in changes[1:])
+    return first + "".join(_cell(change, changes[0] is not None, row.entries[guest],
+                                 row.entries[guest].apart if cost == "instructions" else 0.0)
+                           for change, guest in zip(changes[1:], shown[1:], strict=True))  # fmt: skip
 
 
-def _cell(change: Change | None, based: bool) -> str:
+def _cell(change: Change | None, based: bool, entry: Entry, apart: float) -> str:
+    if change is not None and entry.in_libc:
+        return f" {number(change.other.mean + apart):>6} {'libc':>5}     "
     if change is None:
         return f" {'-':>6}{'':{_CELL - 7}}"
     figure = f" {number(change.other.mean):>6}"

@@ -31,10 +31,7 @@ def explain(comparison: Comparison, console: Console) -> None:
 
 def render(comparison: Comparison) -> str:
     """A comparison as plain text, in lines of at most ``WIDTH`` terminal cells."""
-    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, legacy_windows=False)
-    explain(comparison, console)
-    text = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+    return "\n".join(line.plain.rstrip() for line in _lines(comparison)) + "\n"
 
 
 def fit(text: str, width: int) -> str:
@@ -63,12 +60,11 @@ def _summary(comparison: Comparison) -> Iterator[Text]:
     yield _cut(f"  -cpu {clean(comparison.cpu)}")
     for guest in guests:
         yield _cut(f"  {fit(clean(guest.spec), 28)} {fit(clean(guest.kernel), 24)} {_seeds(guest)}")
+        if guest.fair and len({guest.fair for guest in guests}) > 1:
+            yield from _block(f"fair for: {guest.fair}", "    ", "      ")
     if len(machines) > 1:
         told = [f"{listed(specs)} on {machine}" for machine, specs in machines.items()]
         yield from _block(f"machines differ: {'; '.join(told)}", "", "  ", "yellow")
-    if len({guest.fair for guest in guests}) > 1:
-        for guest in guests:
-            yield from _block(f"{guest.spec} runs {guest.fair}", "", "  ") if guest.fair else ()
     for note in comparison.notes:
         yield from _block(f"note: {note}", "", "  ", "yellow")
 
@@ -83,9 +79,13 @@ def _overview(comparison: Comparison) -> Iterator[Text]:
             if (phases := comparison.overview.fewest_of(position))]  # fmt: skip
     if told:
         yield from _block(f"Fewest instructions of all: {'; '.join(told)}.", "", "  ")
-    reasons = {(row.name, entry.why) for row in comparison.overview.rows for entry in row.entries if entry.why}
-    for name, why in sorted(reasons):
-        yield from _block(f"-  {name}: {why}", "", "   ")
+    if any(entry.in_libc for row in comparison.overview.rows for entry in row.entries):
+        yield from _block("libc: there, or on the base, it is mostly libc's work, which is not compared.", "", "  ")
+    missing = [f"{row.name} on {listed(specs)}" for row in comparison.overview.rows
+               if (specs := [guest.spec for guest, entry in zip(comparison.guests, row.entries, strict=True)
+                             if entry.instructions is None])]  # fmt: skip
+    if missing:
+        yield from _block(f"-: {'; '.join(missing)}. Why is said with each guest below.", "", "  ")
 
 
 def _seeds(guest: Guest) -> str:
@@ -114,11 +114,16 @@ def _pair(pair: Pair) -> Iterator[Text]:
         tail += f"; {ratio(finding.alone / whole)} with this as in {base})" if whole else ")"
         yield from _block(f"{rank}. {finding.sentence} {tail}", "  ", "     ")
     yield from _block(pair.what_if, "", "  ") if pair.what_if else ()
+    yield from _block(pair.apart, "", "  ") if pair.apart else ()
     differing = [phase for phase in pair.phases if phase.differs]
     for phase in differing:
         yield Text()
         yield from _phase(phase)
-    rest = [phase.name for phase in pair.phases if not phase.differs]
+    rest = [phase.name for phase in pair.phases if not phase.differs and not all(phase.in_libc)]
+    for phase in pair.phases:
+        if all(phase.in_libc):
+            yield Text()
+            yield from _block(f"{phase.name}: {phase.headline}", "", "  ")
     if rest:
         yield Text()
         beyond = "" if pair.one_run else " beyond the seed spread"
@@ -149,6 +154,7 @@ def _phase(phase: PhaseComparison) -> Iterator[Text]:
         if change.verdict != "same":
             yield from _table(findings, unit)
     yield from _block(phase.what_if, "  ", "  ") if phase.what_if else ()
+    yield from _block(phase.apart, "  ", "  ") if phase.apart else ()
 
 
 def _change_line(cost: str, change: Change, per: str = "") -> Text:
@@ -189,6 +195,7 @@ def _named(finding: Finding) -> str:
                       for functions in (mine, finding.instead))  # fmt: skip
     text = ", ".join([*named, f"{rest} more"] if rest > 0 else named)
     text += f"; instead of {', '.join(instead)}" if instead else ""
+    text += f". {finding.note}" if finding.note else ""
     return text + (" (within seed spread)" if finding.within_spread else "")
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from probes.recording import Recording
 
 
 def add(verbs: Any) -> None:
@@ -26,15 +30,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check(root: Path, *, show_all: bool = False) -> int:
-    """Verify every recording below ``root``, printing one line each and one per check that failed."""
+    """Verify every recording below ``root``, printing one line each and one per check that failed.
+
+    All are looked at, whatever is wrong with some.  Raises RecordingInvalid if one cannot be read, else CheckFailed if
+    one does not add up.
+    """
     from analysis.verify import verify
-    from profiler.cli.recordings import load
-    from profiler.errors import CheckFailed
+    from profiler.errors import CheckFailed, RecordingInvalid
     from profiler.machine.console import visible
 
     failed = total = 0
-    for recording in load(root):
-        checks = verify(recording)
+    unreadable: list[RecordingInvalid] = []
+    found = list(_each(root))
+    for read in found:
+        try:
+            recording = read()
+            checks = verify(recording)
+        except RecordingInvalid as error:
+            print(f"{visible(str(error))}")
+            unreadable.append(error)
+            continue
         wrong = [check for check in checks if not check.ok]
         total, failed = total + len(checks), failed + len(wrong)
         word = f"{len(wrong)} of {len(checks)} checks FAILED" if wrong else f"{len(checks)} checks hold"
@@ -44,8 +59,30 @@ def check(root: Path, *, show_all: bool = False) -> int:
                 mark = "FAIL" if not check.ok else "note" if check.warn else "ok"
                 where = "" if check.phase is None else f"{check.phase}: "
                 print(f"    {mark:<4} {check.name}: {visible(where + check.detail)}")
+    if unreadable:
+        others = f"; {failed} of {total} checks of the others failed" if failed else ""
+        raise RecordingInvalid(f"{len(unreadable)} of {len(found)} recordings cannot be read{others}",
+                               hint=unreadable[0].hint)  # fmt: skip
     if failed:
         raise CheckFailed(
             f"{failed} of {total} checks failed", hint="do not trust what is computed from these recordings"
         )
     return 0
+
+
+def _each(root: Path) -> Iterator[Callable[[], Recording]]:
+    """How to read each recording at or below ``root``: one that cannot be read does not keep others from it."""
+    from functools import partial
+
+    from probes import archive, recording
+    from profiler.cli.recordings import load
+
+    places = [] if root.suffix == archive.SUFFIX else recording.find(root)
+    if places:
+        yield from (partial(recording.read, place) for place in places)
+    else:
+        yield from (partial(_given, one) for one in load(root))
+
+
+def _given(one: Recording) -> Recording:
+    return one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from analysis.calls import phase_calls
 from analysis.verify import Check, verify
 from probes import recording
 from probes.events import EVENTS, LEDGER, PHASES
+from profiler.cli.main import main
 from profiler.errors import RecordingInvalid
 from tests import synthetic
 
@@ -203,3 +205,22 @@ def test_a_phase_that_never_ran_is_named(tmp_path: Path) -> None:
     found = failures(made(tmp_path, phases=lambda rows: rows.pop(0)))
     assert ("ops as declared", "null-call") in [(check.name, check.phase) for check in found]
     assert "cells belong to phases" in [check.name for check in found]
+
+
+def test_all_recordings_are_looked_at_though_some_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third = synthetic.record(tmp_path, "linux", synthetic.tour(), [1, 2, 3])
+    (first / "manifest.json").write_text("x")
+    (second / "ledger.parquet").write_bytes(b"PAR1")
+    assert main(["verify", str(tmp_path)]) == RecordingInvalid.exit_code
+    said = capsys.readouterr()
+    assert re.search(r"linux +seed 3 +\d+ checks hold", said.out)
+    assert str(first) in said.out
+    assert str(second) in said.out
+    assert "2 of 3 recordings cannot be read" in said.err
+    tables = {name: recording.read(third).table(name) for name in recording.TABLES}
+    recording.write(third, {**recording.read(third).manifest, "probe": {
+        **recording.read(third).manifest["probe"], "lost_events": 4}}, tables, b"")  # fmt: skip
+    assert main(["verify", str(tmp_path)]) == RecordingInvalid.exit_code
+    assert "of the others failed" in capsys.readouterr().err
