@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from images import GuestSpec
+from images import GuestSpec, check, list_guests
 from probes.exec import build
 from profiler.machine import boot
 from profiler.plan import Run, Seed
@@ -24,6 +24,8 @@ from profiler.recorder import ExecRecorder
 from profiler.subject import Known
 
 MODES = ("none", "block", "exact")
+BOOT = {"linux": "3 s", "osv": "1 s", "freebsd": "3 s"}
+"""How long each kind of guest may take from power-on to the line before the first marker."""
 
 
 def cpu_of(argv: list[str]) -> tuple[float, float]:
@@ -34,9 +36,9 @@ def cpu_of(argv: list[str]) -> tuple[float, float]:
     return time.monotonic() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def once(recorder: ExecRecorder, work: Path, mode: str) -> boot.Outcome:
-    """Run the app once on Linux, with the probe in one mode or without it."""
-    run = Run("tour", GuestSpec.parse("linux"), Seed(1))
+def once(recorder: ExecRecorder, work: Path, mode: str, guest: str = "linux") -> boot.Outcome:
+    """Run the app once, with the probe in one mode or without it."""
+    run = Run("tour", GuestSpec.parse(guest), Seed(1))
     recorder.prepare(run, work)
     prepared = recorder.prepared
     assert prepared is not None
@@ -68,8 +70,11 @@ def figures(rounds: int, work: Path) -> Iterator[tuple[str, str, str]]:
     starts = [cpu_of([*weaklink, "--help"]) for _ in range(5)]
     yield "weaklink --help", f"{1000 * min(wall for wall, _ in starts):.0f} ms wall", "150 ms"
     recorder = ExecRecorder(Known("tour", ["null-call"]))
-    boots = [once(recorder, work, "exact") for _ in range(rounds)]
-    yield "boot to the first marker", f"{min(one.boot_s for one in boots):.2f} s wall", "3 s"
+    ready = [(guest.name, runtime) for guest in list_guests() if guest.state == "ready" for runtime in guest.runtimes]
+    for name, runtime in ready:
+        boots = [once(recorder, work, "exact", f"{name}:{runtime}") for _ in range(rounds)]
+        target = BOOT.get(check(GuestSpec(name)).kind, "")
+        yield f"boot, {name}:{runtime}", f"{min(one.boot_s for one in boots):.2f} s wall", target
     cost = probe_cost(rounds, work)
     for mode, target in (("none", ""), ("block", "1.3x"), ("exact", "1.8x")):
         for part, name in enumerate(("whole run", "armed part")):
