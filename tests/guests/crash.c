@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* An app that brings a kernel without protection from its apps down, in the way that CRASH names. */
+/* An app that ends, or brings a kernel down that is not protected from its apps, in the way that CRASH names. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +45,8 @@ static int run(const char *how)
 		kill(getpid(), SIGKILL);
 	if (!strcmp(how, "exit"))
 		exit(3);
+	while (!strcmp(how, "pause"))
+		pause();
 	return 0;
 }
 

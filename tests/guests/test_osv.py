@@ -216,6 +216,17 @@ def test_each_way_to_give_up(
     assert not list((tmp_path / "out").rglob("manifest.json"))
 
 
+def test_an_idle_machine_is_ended_by_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = crash(tmp_path, "pause", static=True)
+    monkeypatch.setattr(apps, "build", lambda *asked, **more: program)
+    spec = f"{GUEST}:static"
+    command = ["run", "tour", "--guests", spec, "--seeds", "1", "--limit", "4", "--out", str(tmp_path / "out")]
+    assert main(command) == 16
+    assert "not booted after 4 CPU seconds" in capsys.readouterr().err
+
+
 def test_an_option_that_the_kernel_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "tour", "--guests", f"{GUEST}+frobnicate", "--seeds", "1", "--out", str(tmp_path)]) == 15
     assert "unrecognized option: frobnicate" in capsys.readouterr().err
