@@ -38,7 +38,7 @@ def prepare(
     words = work / "weaklink.argv"
     words.write_bytes(_words([APP, *arguments]))
     options = work / "weaklink.options"
-    options.write_bytes(_words([option.partition("=")[0] for option in spec.options]))
+    options.write_bytes(_words(spec.options))
     disk = work / "disk.iso"
     system = base.system(kernels.place(guest, cache), progress)
     iso.write(

@@ -135,18 +135,23 @@ static void read_words(const char *path, char *text, size_t size, char **words)
 	words[count] = NULL;
 }
 
-/* The kernel takes any name for a tunable; one that it has no setting of would change nothing, and nobody would know. */
-static void report_unknown(char **names)
+/*
+ * Of the options NAME=VALUE those that are no setting of this kernel: it takes any name, and what it has no setting for
+ * would change nothing, and nobody would know.
+ */
+static void report_unknown(char **options)
 {
 	const char *between = "weaklink: guest unknown_options ";
 
-	for (; *names; names++) {
+	for (; *options; options++) {
+		char name[256];
 		int place[CTL_MAXNAME];
 		size_t length = CTL_MAXNAME;
 
-		if (!strncmp(*names, "hint.", 5) || !sysctlnametomib(*names, place, &length))
+		snprintf(name, sizeof name, "%.*s", (int)strcspn(*options, "="), *options);
+		if (!strncmp(name, "hint.", 5) || !sysctlnametomib(name, place, &length))
 			continue;
-		printf("%s%s", between, *names);
+		printf("%s%s", between, *options);
 		between = " ";
 	}
 	if (*between == ' ')
@@ -167,7 +172,7 @@ int main(void)
 	/* Kernel threads settle meanwhile; idle time costs nothing. */
 	struct timespec boot = { 1, 500 * 1000 * 1000 };
 	static char arguments[BYTES], options[BYTES];
-	static char *command[WORDS], *names[WORDS];
+	static char *command[WORDS], *given[WORDS];
 	int status = 0;
 	pid_t app, other;
 	char random;
@@ -176,8 +181,8 @@ int main(void)
 	mount_memory();
 	set_loopback();
 	read_words(ARGUMENTS, arguments, sizeof arguments, command);
-	read_words(OPTIONS, options, sizeof options, names);
-	report_unknown(names);
+	read_words(OPTIONS, options, sizeof options, given);
+	report_unknown(given);
 	read_all("/");
 	getrandom(&random, 1, 0); /* waits until the kernel has collected enough, which it says on the console */
 	fflush(stdout);

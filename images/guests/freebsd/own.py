@@ -22,6 +22,7 @@ KERNEL, BOOT, SYMBOLS = "kernel.elf", "boot.elf", "symbols.elf"
 _LARGEST: Final = 1 << 30  # a kernel.full with its debug information has 134 MB
 _OPERATING_SYSTEM: Final = ("Xen", 6)  # XEN_ELFNOTE_GUEST_OS
 _BANNER: Final = re.compile(rb"@\(#\)FreeBSD (\d+\.\d+[\w.-]{0,40} [\w.-]{1,40})")
+_NO_PROGRAM: Final = b"/red/herring"  # the interpreter that FreeBSD's kernels name
 _NEEDED: Final = ("osreldate", *entry.VALUES)
 _MISPLACED: Final = 0.001
 """Part of the kernel's own function names that --symbols may lack or have elsewhere."""
@@ -83,11 +84,13 @@ def _taken(stack: ExitStack, path: Path, what: str, wanted: str, target: Path) -
 def _version(file: Elf, path: Path) -> str:
     """Give what a FreeBSD kernel says that it is, as in ``15.1-RELEASE GENERIC``; ``UsageError`` for anything else."""
     found = next((match for at in file.find(b"@(#)FreeBSD ") if (match := _BANNER.match(file.bytes_at(at, 120)))), None)
-    is_freebsd = file.note(*_OPERATING_SYSTEM).rstrip(b"\0") == b"FreeBSD"
-    if not found or not (is_freebsd or file.interpreter.startswith(b"/red/herring")):
+    is_freebsd = file.note(*_OPERATING_SYSTEM).rstrip(b"\0") == b"FreeBSD" or file.interpreter.startswith(_NO_PROGRAM)
+    if not found or not is_freebsd:
         linux = any(True for _ in file.find(b"Linux version "))
-        other = identify.system(file) or ("Linux" if linux else "")
+        system = "" if found else identify.system(file)
+        other = system or ("Linux" if linux else "")
         kind = f"a kernel of another system, {other}" if other else "an ELF program, no kernel"
+        kind = "a FreeBSD kernel that does not say its version" if is_freebsd else kind
         raise UsageError(f"{plain(path)} is {kind}", hint=_KERNEL_WANTED)
     version = found[1].decode("ascii")
     if not file.note(*entry.PVH_ENTRY):
