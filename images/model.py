@@ -112,6 +112,15 @@ class Program:
     preload: str = ""
     init: bool = True
 
+    def for_loader(self) -> Mapping[str, str]:
+        """Give what the loader of a program of the user's is told: to bind every name before the program begins.
+
+        Else the first call of each function would go through the loader, and not be seen as a call of that function.
+        """
+        if self.init:
+            return {}
+        return {"LD_BIND_NOW": "1", **({"LD_PRELOAD": self.preload} if self.preload else {})}
+
 
 @dataclass(frozen=True)
 class Loaded:

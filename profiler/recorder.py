@@ -106,13 +106,14 @@ class ExecRecorder:
         raw.mkdir()
 
         plugin = build.argument(self.plugin, prepared.config, raw, self._mode, prepared.console)
+        unaware = self._unaware(prepared, raw)
         self._step("booting")
         outcome = boot.run(
             lambda socket: self.command(run, bootable, socket, plugin),
             panics=bootable.panics,
             limits=self._limits,
             on_line=self._on_line,
-            unaware=self._unaware(prepared, raw),
+            unaware=unaware,
         )
         said = outcome.conversation
         if outcome.failure is not None:
@@ -123,14 +124,16 @@ class ExecRecorder:
                 raise RunFailed(outcome.failure, outcome.console)
             raise outcome.failure
         _refuse_unknown(run, said.guest.get("unknown_options", ""))
-        failure = verdict.program_failed(said.status, outcome.console) or window.missed(self._subject.window, raw)
-        if failure is not None:
+        missed = window.missed(self._subject.window, raw)
+        # What a program does behind its window is its own affair, and whether we saw it a matter of chance.
+        status = said.status if missed or unaware is None or unaware.with_status else None
+        if failure := verdict.program_failed(status, outcome.console) or missed:
             raise RunFailed(failure, outcome.console)
         self._step("decoding")
         phases = self._subject.said(list(said.phases.values()))
         tables = decode.decode(raw, prepared.hooks, phases)
         manifest = self._manifest(run)
-        manifest["app"] |= {"phases": self._subject.phases(phases), "status": said.status}
+        manifest["app"] |= {"phases": self._subject.phases(phases), "status": status}
         manifest["guest_reports"] = _reports(said.guest, prepared.guest.reports)
         manifest["probe"] |= {"capabilities": tables.capabilities, "lost_events": tables.lost_events}
         manifest["probe"] |= {"trouble": tables.trouble, "hooks_fired": tables.hooks_fired}

@@ -41,7 +41,8 @@ class Runtime:
     """One way in which a guest runs an app: how the app is built, and what a comparison with it is fair for.
 
     ``app`` is a target of ``images.apps``, ``programs`` are others that a user's program may have.  ``libc_in_kernel``:
-    libc's functions are the kernel's own, and calls of them are no system calls.
+    libc's functions are the kernel's own, and calls of them are no system calls.  ``returns`` is the pattern of a line
+    that means that a program's main() returned 0, where the kernel does not say so.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Runtime:
     fair: str
     libc_in_kernel: bool
     programs: tuple[str, ...] = ()
+    returns: str = ""
 
     def check(self, program: Program, of: str) -> None:
         """Refuse a program that guest ``of`` cannot run in this way; ``UsageError`` says what it can."""
@@ -166,7 +168,14 @@ def load(name: str) -> Guest:
 def _runtime(name: str, table: Mapping[str, Any]) -> Runtime:
     calls = table.get("calls", _CALLS[0])
     assert calls in _CALLS
-    return Runtime(name, table["app"], table["fair"], calls == _CALLS[1], tuple(table.get("programs", ())))
+    return Runtime(
+        name,
+        table["app"],
+        table["fair"],
+        calls == _CALLS[1],
+        tuple(table.get("programs", ())),
+        table.get("returns", ""),
+    )
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from probes.symbols import SymbolTable
 from profiler.errors import UsageError, WindowMissed
 
 GRAMMAR: Final = "write START[..END], as in exec..exit, console:Ready..console:done or symbol:work; or marker"
-_START: Final = r"exec|console:.+|symbol:.+"
+_START: Final = r"exec|console:.+?|symbol:.+?"  # as little as can be: the first `..` before an END ends it
 _END: Final = r"exit|console:.+|symbol:.+"
-_WINDOW: Final = re.compile(rf"({_START}?)(?:\.\.({_END}))?")
+_WINDOW: Final = re.compile(rf"({_START})(?:\.\.({_END}))?")
 _SYMBOL: Final = re.compile(r"[A-Za-z_.$][A-Za-z0-9_.$@]{0,199}")
 _LONGEST_PATTERN: Final = 200
 _SECONDS: Final = 10

@@ -223,7 +223,7 @@ class _Watch:
         if self._unaware and self._unaware.starts and re.search(self._unaware.starts, line):
             return f"{PREFIX}ready"
         if self._unaware and self._unaware.ends and (found := re.search(self._unaware.ends, line)):
-            return f"{PREFIX}exit {found[1]}"
+            return f"{PREFIX}exit {found[1] or 0}"
         return line
 
     def _enough(self, now: float) -> bool:

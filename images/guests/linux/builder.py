@@ -65,8 +65,7 @@ def prepare(
 
 def _environment(program: Program) -> Mapping[str, str]:
     """Give what a program finds in its environment: little, and the same on every machine."""
-    preload = {"LD_PRELOAD": program.preload} if program.preload else {}
-    return {"PATH": "/bin:/usr/bin", "HOME": "/tmp", "LANG": "C", **preload}
+    return {"PATH": "/bin:/usr/bin", "HOME": "/tmp", "LANG": "C", **program.for_loader()}
 
 
 def ready(guest: Guest, *, cache: Path) -> KernelImage | None:

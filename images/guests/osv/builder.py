@@ -58,7 +58,7 @@ def prepare(
         disk=disk, libc_in_kernel=runtime.libc_in_kernel,
         locate=command_line(guest, spec, [*words, *environment, "--env=LD_DEBUG=files"], command)
         if through_loader else None,
-        starts=ours.get("ready", ""), ends=ours.get("exit", ""),
+        starts=ours.get("ready", ""), ends="|".join(filter(None, (ours.get("exit"), runtime.returns if ours else ""))),
     )  # fmt: skip
 
 
@@ -105,5 +105,4 @@ def quoted(word: str) -> str:
 def _environment(program: Program) -> list[str]:
     """Give what Linux's loader has to be told."""
     folders = sorted({str(PurePosixPath(path).parent) for path in program.libraries})
-    preload = [f"--env=LD_PRELOAD={program.preload}"] if program.preload else []
-    return [f"--env=LD_LIBRARY_PATH={':'.join(folders)}", *preload]
+    return [f"--env=LD_LIBRARY_PATH={':'.join(folders)}", *(f"--env={n}={v}" for n, v in program.for_loader().items())]

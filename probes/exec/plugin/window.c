@@ -123,9 +123,13 @@ void window_reached(uint64_t addr)
 
 void window_ended(void)
 {
-    close_it();
+    for (size_t i = 0; i < config.window.n_triggers; i++)
+        if (config.window.triggers[i].kind == CLOSE_EXIT) {
+            close_it();
+            break;
+        }
     if (!state.closed)
-        probe_finish(true);
+        probe_finish(true); /* and the summary says that it did not open, or not close */
 }
 
 static void line_complete(void)
