@@ -13,7 +13,7 @@ from analysis.comparison import Comparison, Pair, PhaseComparison
 from analysis.rank import Finding
 from analysis.statistics import Change
 from analysis.text import listed, number
-from analysis.views import charts, overview
+from analysis.views import charts, difference, overview
 from analysis.views.escape import for_html as safe
 from probes.recording import Recording
 
@@ -29,12 +29,13 @@ def render(comparison: Comparison, recordings: Sequence[Recording]) -> str:
 def _page(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[str]:
     from plotly.offline import get_plotlyjs
 
-    style, code = ((files("analysis.views") / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
-    scripts = (get_plotlyjs(), code)
+    style, *code = ((files("analysis.views") / name).read_text(encoding="utf-8")
+                    for name in ("report.css", "report.js", "difference.js"))  # fmt: skip
+    scripts = (get_plotlyjs(), *code)
     others = listed([safe(pair.other.spec) for pair in comparison.pairs])
     title = f"{safe(comparison.app)}: {others} against {safe(comparison.base.spec)}"
     yield '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-    # Nothing is fetched, and no script runs but these two, whatever a guest has put into its names.
+    # Nothing is fetched, and no script runs but these, whatever a guest has put into its names.
     digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     yield ("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
@@ -62,6 +63,7 @@ def _page(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[s
     yield "all guests have one scale, so that what is higher costs more. "
     yield "What the emulator does is left out.</p>\n"
     yield from charts.render(comparison, recordings)
+    yield from difference.data(comparison)
     yield "</section>\n"
     yield from _guests(comparison)
     yield "</main>\n"
@@ -112,6 +114,7 @@ def _pair(pair: Pair, position: int) -> Iterator[str]:
         f"<th scope=colgroup colspan=4 class=g>string bytes per op</th></tr><tr>{head}</tr>",
         rows,
     )
+    yield from difference.figure(pair, position)
     if any(phase.differs for phase in pair.phases):
         yield "<h3>Phases that differ</h3>\n<p class=quiet>The part <i>count</i> comes from operations that are asked "
         yield "for more or less often, <i>unit cost</i> from what each of them costs; they add up to the difference, "
@@ -132,7 +135,8 @@ def _phase(phase: PhaseComparison, position: int, opened: bool) -> Iterator[str]
     yield f"{phase.ops:,} ops; one op: {safe(phase.op)}. "
     if max(phase.left_out) >= 0.001:
         yield f"Left out as the emulator's: {phase.left_out[0]:.1%} and {phase.left_out[1]:.1%} of the instructions. "
-    yield f'<button type=button data-phase="{phase.number}" data-cost="{phase.leads}">Show in the charts</button></p>\n'
+    place = f'<button type=button data-phase="{phase.number}" data-cost="{phase.leads}"'
+    yield f'{place} data-beside="{position}">Show side by side</button> {place}>Show in the charts</button></p>\n'
     yield from (f"<p>{safe(text)}</p>\n" for text in (phase.what_if, phase.apart) if text)
     both = (
         ("instructions", phase.instructions, phase.findings),

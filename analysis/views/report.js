@@ -96,7 +96,7 @@
   }));
   phase.addEventListener("change", () => show(phase.value ? `all/${phase.value}` : "all"));
   cost.addEventListener("change", draw);
-  document.querySelectorAll("button[data-phase]").forEach((button) => button.addEventListener("click", () => {
+  document.querySelectorAll("button[data-phase]:not([data-beside])").forEach((button) => button.addEventListener("click", () => {
     cost.value = button.dataset.cost;
     show(`all/${button.dataset.phase}`);
     document.getElementById("charts").scrollIntoView();

@@ -200,9 +200,48 @@ def test_a_click_opens_the_same_place_in_all_charts(
     assert levels(browser) == ["all/0/getppid", "all/0/getppid/security", "all/0/getppid"]
     browser.run("document.getElementById('cost').value = 'rep_bytes';"
                 "document.getElementById('cost').dispatchEvent(new Event('change'));"
-                "document.querySelector('button[data-phase=\"2\"]').click()")  # fmt: skip
+                "document.querySelector('button[data-phase=\"2\"]:not([data-beside])').click()")  # fmt: skip
     assert levels(browser)[0] == "all/2"
     assert "alert(1)" not in str(browser.events)
+
+
+def beside(browser: Browser, column: int) -> list[list[str]]:
+    """Text and title of the boxes in a column of the first figure of two guests side by side."""
+    left = ("0%", "20%", "33%", "66.5%")[column]
+    boxes: list[list[str]] = browser.run(
+        "[...document.querySelectorAll('#difference-0 .box:not(.head)')].filter(box => box.style.left === "
+        f"{json.dumps(left)}).map(box => [box.textContent, box.title])"
+    )
+    return boxes
+
+
+def test_two_guests_side_by_side(browser: Browser, page: tuple[Path, dict[str, recording.Recording]]) -> None:
+    browser.open(page[0])
+    heads = "[...document.querySelectorAll('#difference-0 .head')].map(head => head.textContent)"
+    linux, audit = (page[1][spec].phases["instructions"].sum() for spec in ("linux", "linux+audit=1"))
+    assert browser.run(heads)[2:] == [f"linux: {linux / 1e6:.3g} M", f"linux+audit=1: {audit / 1e6:.3g} M"]
+    browser.run("document.querySelector('button[data-beside=\"0\"][data-phase=\"0\"]').click()")
+    assert browser.run(heads) == ["operation", "layer", "linux: 166", "linux+audit=1: 386"]
+    assert [text for text, _ in beside(browser, 0)] == ["getppid  161 \u2192 381", ""]
+    assert next(text for text, _ in beside(browser, 1)) == "security"
+    # What one side does not have leaves a gap there; names are text, whatever is in them.
+    assert not any("__audit_syscall_exit" in title for _, title in beside(browser, 2))
+    says = "__audit_syscall_exit: linux 0, linux+audit=1 90 instructions per op"
+    assert ["__audit_syscall_exit  90", says] in beside(browser, 3)
+    assert any(title.startswith("<script>alert(1)") for _, title in beside(browser, 2))
+    heights = browser.run("[...document.querySelectorAll('#difference-0 .box:not(.head)')].filter(box => box.style.left"
+                          " === '20%').map(box => parseFloat(box.style.height))")  # fmt: skip
+    assert sum(heights) == pytest.approx(640, abs=3)
+    assert heights[0] / sum(heights) == pytest.approx(220 / 386, abs=0.01)
+    browser.run("document.querySelector('#difference-0 button.box').click()")
+    assert browser.run(heads)[0] == "\u2190 all operations"
+    assert [text for text, _ in beside(browser, 0)] == ["getppid  161 \u2192 381"]
+    browser.run("document.querySelector('#difference-0 button.head').click()")
+    assert len(beside(browser, 0)) == 2
+    browser.run("document.querySelector('[data-side=\"0\"] .counted').value = 'rep_bytes';"
+                "document.querySelector('[data-side=\"0\"] .counted').dispatchEvent(new Event('change'))")  # fmt: skip
+    assert browser.run("document.querySelector('#difference-0 p').textContent") == "Nothing was counted here."
+    assert [event for event in browser.events if event["method"] == "Runtime.exceptionThrown"] == []
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -23,11 +23,11 @@ from rich.console import Console
 from analysis import words
 from analysis.compare import compare
 from analysis.comparison import Comparison
-from analysis.ledger import of_guest
+from analysis.ledger import Cost, of_guest
 from analysis.rank import Finding, Function
 from analysis.statistics import Change, spread
 from analysis.text import number
-from analysis.views import escape, html, icicle, json, markdown, terminal
+from analysis.views import difference, escape, html, icicle, json, markdown, terminal
 from probes import recording
 from tests import synthetic
 from tests.synthetic import Phase
@@ -273,8 +273,8 @@ def test_guest_text_is_text_on_the_page(hostile: tuple[Comparison, list[recordin
     tags = parsed(page)
     assert "<script>alert" not in page
     assert "\u202e" not in page
-    # The data, plotly, and what draws: nothing else may bring a script, and only the last two may run.
-    assert tags.tags.count("script") == 3
+    # Twice data, plotly, and twice what draws: nothing else may bring a script, and only the last three may run.
+    assert tags.tags.count("script") == 5
     assert "alert(1)" in "".join(tags.text)
     (policy,) = re.findall(r'Content-Security-Policy" content="(.*?)"', page)
     assert policy.startswith("default-src 'none';")
@@ -311,6 +311,37 @@ def test_the_chart_of_the_page_adds_up(usual: tuple[Comparison, list[recording.R
                     assert tree["values"][node] == pytest.approx(recorded[tree["phases"][node]], abs=1e-3)
             for node in set(tree["parents"]) - {-1}:
                 assert below[node] == pytest.approx(tree["values"][node], abs=0.1)
+
+
+@pytest.mark.parametrize("cost", ["instructions", "rep_bytes"])
+def test_two_guests_side_by_side_add_up(usual: tuple[Comparison, list[recording.Recording]], cost: Cost) -> None:
+    pair = usual[0].pairs[0]
+    for scope in [{phase.number: float(phase.ops) for phase in pair.phases}, {1: 1.0}]:
+        found = difference.operations(pair.cells[cost], scope)
+        frame = pair.cells[cost].frame
+        weights = frame["phase"].map(scope).fillna(0.0)
+        for side, functions in (("base", "base_functions"), ("other", "other_functions")):
+            layers = [layer for operation in found for layer in operation.layers]
+            assert sum(getattr(layer, side) for layer in layers) == pytest.approx((frame[side] * weights).sum())
+            for layer in layers:
+                assert sum(value for _, value in getattr(layer, functions)) == pytest.approx(getattr(layer, side))
+        assert [one.size for one in found] == sorted((one.size for one in found), reverse=True)
+
+
+def test_what_is_small_is_folded_beside_its_siblings(tmp_path: Path) -> None:
+    phases = synthetic.tour()
+    for number_of in range(40):
+        phases[1].work["openat", "vfs", f"function_{number_of}"] = 1 + number_of
+        phases[1].work[f"call_{number_of}", "net", "small"] = 2
+        phases[1].work["openat", f"layer_{number_of}", "small"] = 2
+    comparison, _ = compared(tmp_path, ("linux+audit=1", synthetic.audit(phases)), base=phases)
+    found = {one.name: one for one in difference.operations(comparison.pairs[0].cells["instructions"], {1: 1.0})}
+    assert "other (42 operations)" in found  # with interrupt and background
+    layers = {layer.name: layer for layer in found["openat"].layers}
+    assert layers["other (40 layers)"].base == pytest.approx(80)
+    names = [name for name, _ in layers["vfs"].base_functions]
+    assert names[0] == "path_openat"
+    assert re.fullmatch(r"other \(\d\d functions\)", names[-1])
 
 
 def test_a_page_of_guests_without_string_bytes(tmp_path: Path) -> None:
