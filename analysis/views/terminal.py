@@ -23,15 +23,15 @@ _TOP: Final = 6  # findings over all phases that are shown per guest
 _NAMES: Final = 4  # functions named in a line
 
 
-def explain(comparison: Comparison, console: Console) -> None:
-    """Print a comparison; in colour where ``console`` has it."""
-    for line in _lines(comparison):
+def explain(comparison: Comparison, console: Console, *, brief: bool = False) -> None:
+    """Print a comparison; in colour where ``console`` has it, and without its phases one by one if ``brief``."""
+    for line in _lines(comparison, brief):
         console.print(line, no_wrap=True, overflow="ellipsis", highlight=False)
 
 
-def render(comparison: Comparison) -> str:
+def render(comparison: Comparison, *, brief: bool = False) -> str:
     """A comparison as plain text, in lines of at most ``WIDTH`` terminal cells."""
-    return "\n".join(line.plain.rstrip() for line in _lines(comparison)) + "\n"
+    return "\n".join(line.plain.rstrip() for line in _lines(comparison, brief)) + "\n"
 
 
 def fit(text: str, width: int) -> str:
@@ -39,13 +39,15 @@ def fit(text: str, width: int) -> str:
     return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
-def _lines(comparison: Comparison) -> Iterator[Text]:
+def _lines(comparison: Comparison, brief: bool) -> Iterator[Text]:
     yield from _summary(comparison)
     yield Text()
     yield from _overview(comparison)
     for pair in comparison.pairs:
         yield Text()
         yield from _pair(pair)
+        yield from () if brief else _phases(pair)
+        yield from _not_compared(pair)
 
 
 def _summary(comparison: Comparison) -> Iterator[Text]:
@@ -115,6 +117,9 @@ def _pair(pair: Pair) -> Iterator[Text]:
         yield from _block(f"{rank}. {finding.sentence} {tail}", "  ", "     ")
     yield from _block(pair.what_if, "", "  ") if pair.what_if else ()
     yield from _block(pair.apart, "", "  ") if pair.apart else ()
+
+
+def _phases(pair: Pair) -> Iterator[Text]:
     differing = [phase for phase in pair.phases if phase.differs]
     for phase in differing:
         yield Text()
@@ -128,6 +133,9 @@ def _pair(pair: Pair) -> Iterator[Text]:
         yield Text()
         beyond = "" if pair.one_run else " beyond the seed spread"
         yield from _block(f"No difference{beyond}: {', '.join(rest)}.", "", "  ")
+
+
+def _not_compared(pair: Pair) -> Iterator[Text]:
     if pair.not_compared:
         yield Text()
         yield _cut("Not compared:")

@@ -27,6 +27,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="the --out directory of a `weaklink run`")
     parser.add_argument("--against", required=True, metavar="GUEST", help="the guest to compare with, as in linux")
     parser.add_argument("--format", choices=FORMATS, default="text", help="default: text, 80 columns")
+    parser.add_argument("--brief", action="store_true", help="text only: leave out the phases one by one")
     parser.set_defaults(run=run)
 
 
@@ -37,7 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     from profiler.cli.recordings import load
 
     comparison = compare(load(arguments.directory), arguments.against)
-    sys.stdout.write(rendered(comparison, arguments.format))
+    if arguments.brief and arguments.format != "text":
+        raise UsageError("--brief is for text", hint="leave out --brief or --format")
+    sys.stdout.write(rendered(comparison, arguments.format, brief=arguments.brief))
     return 0
 
 
@@ -51,10 +54,10 @@ def compare(recordings: Sequence[Recording], against: str) -> Comparison:
     return compared(recordings, against)
 
 
-def rendered(comparison: Comparison, style: str) -> str:
-    """The comparison as text of a kind in FORMATS, ending in a newline."""
+def rendered(comparison: Comparison, style: str, *, brief: bool = False) -> str:
+    """The comparison as text of a kind in FORMATS, ending in a newline; only ``text`` can be ``brief``."""
     from importlib import import_module
 
     view = import_module(f"analysis.views.{'terminal' if style == 'text' else style}")
-    text: str = view.render(comparison)
+    text: str = view.render(comparison, brief=True) if brief else view.render(comparison)
     return text.rstrip("\n") + "\n"
