@@ -105,8 +105,17 @@ def test_threads_are_followed_through_their_ends(seen: Recording) -> None:
     assert (calls["thr_new"], calls["thr_exit"]) == (phase["ops"], phase["ops"])
 
 
-def test_nothing_waits_for_the_disk_in_a_window(seen: Recording) -> None:
+def test_there_is_no_device_to_wait_for(seen: Recording) -> None:
     assert not seen.ledger["function"].astype(str).eq("[device-wait]").any()
+    events = events_of(seen)
+    assert set(events[events["kind"] == "irq-enter"]["name"]) <= {"timerint"}
+
+
+def test_the_same_seed_is_the_same_run(out: Path, tmp_path: Path) -> None:
+    assert main(["run", "tour", "--guests", GUEST, "--seeds", "1", "--out", str(tmp_path)]) == 0
+    for name in ("ledger.parquet", "events.parquet"):
+        first, second = (folder / "tour" / GUEST / "seed-1" / name for folder in (out, tmp_path))
+        assert first.read_bytes() == second.read_bytes(), name
 
 
 def test_the_recording_says_what_was_run_and_how(seen: Recording) -> None:

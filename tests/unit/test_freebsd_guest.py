@@ -109,7 +109,7 @@ def kernel(*, banner: bytes = BANNER, names: Mapping[str, int] | None = NAMES, p
     return bytes(whole)
 
 
-def test_the_clock_is_set_before_the_kernels_first_instruction() -> None:
+def test_clock_and_disk_are_there_before_the_kernels_first_instruction() -> None:
     before = kernel()
     physical = test_added.BASE & 0xFFFFFFF
     after = entry.with_values(before, {name: physical + NAMES[name] for name in entry.VALUES})
@@ -118,12 +118,20 @@ def test_the_clock_is_set_before_the_kernels_first_instruction() -> None:
     assert (stub.physical, stub.executable) == (entry.PLACE, True)
     assert file.note(*entry.PVH_ENTRY)[:4] == struct.pack("<I", entry.PLACE)
     code = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_32)
-    said = [f"{i.mnemonic} {i.op_str}" for i in code.disasm(after[stub.offset : stub.offset + stub.size], entry.PLACE)]
+    instructions = list(code.disasm(after[stub.offset : stub.offset + stub.size], entry.PLACE))
+    said = [f"{i.mnemonic} {i.op_str}".strip() for i in instructions]
+    places = [i.address for i in instructions]
     assert said == [
+        "cmp dword ptr [ebx + 0xc], 0", f"je {entry.PLACE + 36:#x}", "mov edx, dword ptr [ebx + 0x10]",
+        "mov esi, dword ptr [edx]", "mov ecx, dword ptr [edx + 8]", "add ecx, 3", "shr ecx, 2",
+        f"mov edi, {entry.IMAGE:#x}", "cld", "rep movsd dword ptr es:[edi], dword ptr [esi]", "xor eax, eax",
+        "mov dword ptr [ebx + 0xc], eax", "mov dword ptr [ebx + 0x10], eax",
         *(f"mov dword ptr [{physical + NAMES[name]:#x}], {hex(value) if value > 9 else value}"
           for name, value in entry.VALUES.items()),
         "jmp 0x1000040",
     ]  # fmt: skip
+    skipped = next(at for at, text in zip(places, said, strict=True) if text.startswith("mov dword ptr [0x"))
+    assert said[1] == f"je {skipped:#x}"
     assert file.segments[:-1] == Elf(before).segments
     same = [Elf(before).bytes_at(s.offset, s.size) == file.bytes_at(s.offset, s.size) for s in Elf(before).segments]
     assert all(same), "what the kernel loads is what it was"
@@ -268,11 +276,14 @@ def test_the_app_lies_on_the_disk_with_its_arguments(place: Path, monkeypatch: p
     program = Program(place / "elf", "", "", "", frozenset({"main"}), files={"/data/a": place / "elf"})
     spec = GuestSpec("freebsd", "", ("vm.pmap.pti=1",))
     bootable = catalog.prepare(spec, program, ["--phases", "a,b c"], work=place, progress=print)
-    assert bootable.append.endswith(" vm.pmap.pti=1")
+    assert bootable.initrd is not None
+    assert bootable.append.endswith(f" hint.md.0.len={bootable.initrd.stat().st_size} vm.pmap.pti=1")
+    assert f" hint.md.0.physaddr={entry.IMAGE:#x} " in bootable.append
+    assert f" hw.physmem={entry.IMAGE >> 20}M " in bootable.append
+    assert bootable.memory_mib << 20 >= entry.IMAGE + entry.LARGEST_IMAGE
     assert "," not in bootable.append, "the kernel takes it for the end of a tunable"
     assert [(user.base, user.own) for user in bootable.user] == [(0, frozenset({"main"}))]
-    assert bootable.disk is not None
-    files, folders, _ = read_back(bootable.disk)
+    files, folders, _ = read_back(bootable.initrd)
     assert files == {
         "/app": b"app", "/data/a": b"app", "/weaklink.init": b"init",
         "/weaklink.argv": b"/app\0--phases\0a,b c\0", "/weaklink.options": b"vm.pmap.pti=1\0",
@@ -287,7 +298,12 @@ def test_what_is_no_tunable_is_refused(option: str) -> None:
     spec = GuestSpec("freebsd")
     object.__setattr__(spec, "options", (option,))
     with pytest.raises(UsageError, match="no tunable"):
-        builder.command_line(guests.load("freebsd"), spec)
+        builder.command_line(guests.load("freebsd"), spec, 2048)
+
+
+def test_what_does_not_fit_into_memory_is_refused() -> None:
+    with pytest.raises(UsageError, match="too large"):
+        builder.command_line(guests.load("freebsd"), GuestSpec("freebsd"), entry.LARGEST_IMAGE + 1)
 
 
 # --- how it ends: consoles of a real FreeBSD that tests/guests/crash_freebsd.c brought down

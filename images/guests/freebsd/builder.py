@@ -1,4 +1,4 @@
-"""Makes a FreeBSD kernel bootable, with the app on an ISO image that init reads and then becomes the app.
+"""Makes a FreeBSD kernel bootable, with the app on an ISO image in its memory.
 
 In the cache, ``kernels/ID/`` has what ``own`` and ``base`` describe.
 """
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from images import kernels
 from images.guests import Guest
-from images.guests.freebsd import base, iso, own
+from images.guests.freebsd import base, entry, iso, own
 from images.model import Bootable, Given, GuestSpec, KernelImage, Loaded, Program
 from profiler.errors import UsageError
 
@@ -34,7 +34,6 @@ def prepare(
 ) -> Bootable:  # fmt: skip
     """See ``images.catalog.prepare``."""
     kernel = _kernel(kernels.checked(guest, cache, own.KERNEL, own.SYMBOLS))
-    append = command_line(guest, spec)
     words = work / "weaklink.argv"
     words.write_bytes(_words([APP, *arguments]))
     options = work / "weaklink.options"
@@ -49,9 +48,10 @@ def prepare(
         },
         FOLDERS,
     )  # fmt: skip
+    append = command_line(guest, spec, disk.stat().st_size)
     return Bootable(
-        spec, guest.kind, kernel, guest.machine, None, append, guest.panics, guest.memory_mib, program=program,
-        user=(Loaded(program.elf, 0, program.own),), disk=disk,
+        spec, guest.kind, kernel, guest.machine, disk, append, guest.panics, guest.memory_mib, program=program,
+        user=(Loaded(program.elf, 0, program.own),),
     )  # fmt: skip
 
 
@@ -77,15 +77,17 @@ def sysroot(guest: Guest, *, cache: Path, progress: Callable[[str], None]) -> Pa
     return base.system(kernels.place(guest, cache), progress)
 
 
-def command_line(guest: Guest, spec: GuestSpec) -> str:
-    """Give the tunables: the guest's, then the spec's options, each NAME=VALUE."""
+def command_line(guest: Guest, spec: GuestSpec, size: int) -> str:
+    """Give the tunables: the guest's, the ``size`` of the disk in bytes, the spec's options, each NAME=VALUE."""
+    if size > entry.LARGEST_IMAGE:
+        raise UsageError("the app's files are too large", hint=f"at most {entry.LARGEST_IMAGE >> 20} MiB fit")
     for option in spec.options:
         _, equals, value = option.partition("=")
         if not equals or not value or len(value) >= _LONGEST_VALUE or "," in option:
             raise UsageError(
                 f"option {option} of {spec} is no tunable of FreeBSD", hint="write NAME=VALUE, without commas"
             )
-    line = " ".join((guest.append, *spec.options))
+    line = " ".join((guest.append, f"hint.md.0.len={size}", *spec.options))
     if len(line) > _LONGEST_COMMAND_LINE:
         raise UsageError(f"the command line of {spec} has {len(line)} characters", hint="give fewer or shorter words")
     return line

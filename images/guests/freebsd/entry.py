@@ -1,9 +1,13 @@
-"""Gives a FreeBSD kernel what it cannot find out about its clock without a loader.
+"""Gives a FreeBSD kernel what a loader would: the frequency of its clock, and a root file system in memory.
 
 Started by PVH, the kernel asks Xen for the time before it has found a clock, and there is no Xen.  It does not ask if
 it knows its TSC: how fast it is, and that it never changes.  No tunable says so, and of the CPU it believes it only of
 Intel's names.  Under ``-icount shift=0`` the answer is known, 1 GHz, so a few instructions ahead of the kernel's own
-first ones write it into the kernel's variables.  The kernel's code and data in the file stay as they are.
+first ones write it into the kernel's variables.
+
+QEMU's initial RAM disk is a module to the kernel, which would have to be described as a loader does.  The same
+instructions move it to ``IMAGE``, beyond what the tunable hw.physmem lets the kernel have, where hint.md.0.physaddr
+makes a disk of it, and take it out of what QEMU tells.  The kernel's code and data in the file stay as they are.
 """
 
 from __future__ import annotations
@@ -25,13 +29,29 @@ PVH_ENTRY: Final = ("Xen", 18)  # XEN_ELFNOTE_PHYS32_ENTRY: where the kernel is 
 PLACE: Final = 0x100000
 """Physical address of the instructions: memory that QEMU leaves alone, below the kernel, and that it uses later."""
 
-_HEADER, _PROGRAM_HEADER = 64, 56
+IMAGE: Final = 448 << 20
+LARGEST_IMAGE: Final = 60 << 20
+"""Physical address and most bytes of the root file system, below the end of the guest's 512 MiB."""
+
+_MOVE_MODULE: Final = b"".join((
+    b"\x8b\x53\x10",  # mov edx, [ebx + 16]: the list of modules; ebx points at hvm_start_info
+    b"\x8b\x32",  # mov esi, [edx]: the first one's place
+    b"\x8b\x4a\x08",  # mov ecx, [edx + 8]: and size
+    b"\x83\xc1\x03\xc1\xe9\x02",  # add ecx, 3; shr ecx, 2
+    b"\xbf" + struct.pack("<I", IMAGE),  # mov edi, IMAGE
+    b"\xfc\xf3\xa5",  # cld; rep movsd: downwards in memory, so that an overlap does no harm
+    b"\x31\xc0\x89\x43\x0c\x89\x43\x10",  # xor eax, eax; mov [ebx + 12], eax; mov [ebx + 16], eax: no modules
+))  # fmt: skip
+_IF_THERE_IS_ONE: Final = b"\x83\x7b\x0c\x00\x74"  # cmp dword ptr [ebx + 12], 0; je
+
+_PROGRAM_HEADER: Final = 56
 _LOADED, _READ_EXECUTE, _PAGE = 1, 5, 4096
 
 
 def code(entry: int, words: Mapping[int, int]) -> bytes:
-    """Give the instructions, for ``PLACE``: each word to its physical address, then on to ``entry``."""
-    text = b"".join(b"\xc7\x05" + struct.pack("<II", address, value) for address, value in words.items())
+    """Give the instructions, for ``PLACE``: each word to its physical address, the module, then on to ``entry``."""
+    text = _IF_THERE_IS_ONE + bytes((len(_MOVE_MODULE),)) + _MOVE_MODULE
+    text += b"".join(b"\xc7\x05" + struct.pack("<II", address, value) for address, value in words.items())
     return text + b"\xe9" + struct.pack("<i", entry - (PLACE + len(text) + 5))
 
 

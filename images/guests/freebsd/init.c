@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * PID 1 of a FreeBSD guest: makes a console, memory at /tmp and a loopback address, reads every file of the disk once, so
- * that the kernel has them in memory and no window waits for a device, then starts the app and waits.  What to start is
+ * that the kernel has them in its cache and reads nothing in a window, then starts the app and waits.  What to start is
  * in /weaklink.argv, each word ended by a NUL: the program, then its arguments.
  */
 #include <sys/param.h>
