@@ -41,6 +41,9 @@ class Subject(Protocol):
     def program(self, guest: Guest, runtime: Runtime, cache: Path, step: Callable[[str], None]) -> Program:
         """Give the program for a runtime; ``UsageError`` if it cannot run there."""
 
+    def check(self, guest: Guest, runtime: Runtime, cache: Path) -> None:
+        """Refuse what cannot run there, as far as that costs nothing; ``UsageError``."""
+
     def arguments(self, seed: Seed) -> list[str]:
         """Give the arguments that the program gets."""
 
@@ -79,6 +82,9 @@ class Known:
             step("building the app")
             self._programs[key] = apps.build(self._app, runtime.app, cache, sysroot=system)
         return self._programs[key]
+
+    def check(self, guest: Guest, runtime: Runtime, cache: Path) -> None:
+        """It runs wherever it can be built, which takes a while to find out."""
 
     def arguments(self, seed: Seed) -> list[str]:
         """The seed's spin, and the phases that were chosen."""
@@ -132,6 +138,10 @@ class Own:
         program = programs.program(self.path, cache, with_client=self.client)
         runtime.check(program, guest.name)
         return program
+
+    def check(self, guest: Guest, runtime: Runtime, cache: Path) -> None:
+        """By what it is."""
+        self.program(guest, runtime, cache, lambda text: None)
 
     def arguments(self, seed: Seed) -> list[str]:
         """The user's, whatever the seed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,8 @@ def test_a_runtime_says_what_it_cannot_run() -> None:
     osv.runtime("static").check(of("linux-static"), "osv")
     with pytest.raises(UsageError, match="osv:glibc cannot run a static program for Linux"):
         osv.runtime("glibc").check(of("linux-static"), "osv")
+    with pytest.raises(UsageError, match="osv:libc cannot load a client"):
+        osv.runtime("libc").check(replace(of("linux-pie"), preload="/lib/c.so"), "osv")
     with pytest.raises(UsageError, match="linux:static cannot run a static program for FreeBSD"):
         linux.runtime("").check(of("freebsd-static"), "linux")
 
