@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from profiler.plan import Run
 from profiler.subject import Subject, window_entry
 
 if TYPE_CHECKING:
-    from images import Bootable, Loaded, Program
+    from images import Bootable, GuestSpec, Loaded, Program
     from images.guests import Guest, Runtime
     from probes.exec.configure import Hooks
 
@@ -69,6 +69,14 @@ class ExecRecorder:
         self._hooks: dict[tuple[Path, tuple[Loaded, ...]], tuple[Hooks, bytes]] = {}
         self.prepared: Prepared | None = None
 
+    def check(self, guests: Iterable[GuestSpec]) -> None:
+        """Refuse guests that the subject cannot run on, before anything is run; ``UsageError``."""
+        from images import check
+
+        for spec in guests:
+            guest = check(spec)
+            self._subject.check(guest, guest.runtime(spec.runtime), self._cache)
+
     def prepare(self, run: Run, work: Path) -> Mapping[str, Any]:
         """Make ready; what a manifest must say to be a recording of this very run."""
         from images import check, prepare
@@ -77,6 +85,8 @@ class ExecRecorder:
         runtime = guest.runtime(run.guest.runtime)
         program = self._subject.program(guest, runtime, self._cache, self._step)
         args = self._subject.arguments(run.seed)
+        if guest.settle_s and program.init:
+            args = ["--settle", str(guest.settle_s), *args]
         bootable = self._located(run, prepare(run.guest, program, args, work=work, progress=self._step))
         hooks, config = self._configure(bootable, work)
         log = work / "console" if self._subject.window and self._subject.window.listens else None

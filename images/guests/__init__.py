@@ -57,11 +57,16 @@ class Runtime:
         if program.target not in (self.app, *self.programs):
             what = _KINDS.get(program.target, program.target)
             raise UsageError(f"{of}:{self.name} cannot run {what}", hint=f"it runs {_KINDS.get(self.app, self.app)}")
+        if program.preload and self.libc_in_kernel:
+            raise UsageError(f"{of}:{self.name} cannot load a client into a program", hint="choose another runtime")
 
 
 @dataclass(frozen=True)
 class Guest:
     """A ``guest.toml``, checked.  ``source`` is for the kind's builder alone; ``added``: by the user.
+
+    ``settle_s``: how long after power-on, in seconds of the guest's, an app of ours begins, so that it finds a kernel
+    that does not remember how long its boot waited for the host.
 
     ``reports`` is what an app cannot find out there, for the recording; the first of ``runtimes`` is the default.
     ``program`` is what holds for programs that are not written for weaklink: ``append``, more words for the command
@@ -75,6 +80,7 @@ class Guest:
     runtimes: Mapping[str, Runtime] = field(hash=False)
     machine: str
     memory_mib: int
+    settle_s: int
     append: str
     panics: tuple[str, ...]
     reserved: tuple[str, ...]
@@ -153,6 +159,7 @@ def load(name: str) -> Guest:
         runtimes={key: _runtime(key, table) for key, table in data["runtimes"].items()},
         machine=data["machine"],
         memory_mib=data["memory_mib"],
+        settle_s=data.get("settle_s", 0),
         append=" ".join(data["append"].split()),
         panics=tuple(data["panics"]),
         reserved=tuple(data["reserved"]),

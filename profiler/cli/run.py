@@ -104,6 +104,7 @@ def record(subject: Subject, guests: str, seeds: str, out: Path, options: argpar
         from profiler.recorder import TOOL, ExecRecorder  # after the first sign of life: it takes a moment
 
         recorder = ExecRecorder(subject, mode=options.mode, limits=limits, step=progress.step, on_line=progress.line)
+        recorder.check(parsed)
         about = {
             "tool": TOOL, "app": subject.name, "guests": [str(guest) for guest in parsed], "seeds": seeds,
             "mode": options.mode, "args": list(subject.args), "window": window_entry(subject),

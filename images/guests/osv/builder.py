@@ -42,8 +42,6 @@ def prepare(
     kernel = kernels.checked(guest, cache, *own.FILES)
     runtime = guest.runtime(spec.runtime)
     through_loader = bool(program.interpreter) and not runtime.libc_in_kernel
-    if program.preload and not through_loader:
-        raise UsageError(f"{spec} cannot load a client into a program", hint=f"use {guest.name}:glibc, or no client")
     libraries = program.libraries if through_loader else linked.on_disk(program.libraries)
     disk = work / "disk.img"
     rofs.write(disk, {**_ROOT, **libraries, **program.files, APP: program.elf})
