@@ -247,7 +247,16 @@ def test_it_says_what_the_console_protocol_asks_for(built: Program) -> None:
 
 @needs_compiler
 @pytest.mark.parametrize(
-    "arguments", [["--phases", "null-call,nothing"], ["--phases", ""], ["--spin", "-1"], ["--spin", "1x"], ["--what"]]
+    "arguments",
+    [
+        ["--phases", "null-call,nothing"],
+        ["--phases", ""],
+        ["--spin", "-1"],
+        ["--spin", "1x"],
+        ["--settle", "-1"],
+        ["--settle"],
+        ["--what"],
+    ],
 )
 def test_bad_arguments_are_said_and_refused(built: Program, arguments: list[str]) -> None:
     done = _run(built.elf, *arguments)

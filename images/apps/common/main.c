@@ -211,24 +211,53 @@ static void app_become_threaded(void)
 		pthread_join(thread, NULL);
 }
 
+/*
+ * Sleep until the guest has run for so many seconds.  Where a boot waited for a disk, the app begins at another moment
+ * each time, and the scheduler remembers who has run how much; after seconds of idleness it does not.  Idle time passes
+ * at once, as no instructions stand for it.
+ */
+static void app_sleep_until(long seconds)
+{
+	struct timespec now, rest;
+
+	if (!seconds || clock_gettime(CLOCK_MONOTONIC, &now) || now.tv_sec >= seconds)
+		return;
+	rest.tv_sec = seconds - 1 - now.tv_sec;
+	rest.tv_nsec = 999999999 - now.tv_nsec;
+	while (nanosleep(&rest, &rest) && errno == EINTR)
+		;
+}
+
+/* The number that an argument is, or -1. */
+static long app_number(const char *text)
+{
+	char *end = NULL;
+	long number;
+
+	errno = 0;
+	number = strtol(text, &end, 10);
+	return errno || end == text || *end ? -1 : number;
+}
+
 int main(int argc, char **argv)
 {
 	static char chosen[APP_PHASES_MAX];
-	long spin = 0;
+	long spin = 0, settle = 0;
 
 	memset(chosen, 1, sizeof chosen);
 	for (int i = 1; i < argc; i++) {
-		char *end = NULL;
-
 		if (!strcmp(argv[i], "--list")) {
 			app_list();
 			return app_leave(0);
 		}
 		if (!strcmp(argv[i], "--spin") && i + 1 < argc) {
-			errno = 0;
-			spin = strtol(argv[++i], &end, 10);
-			if (errno || end == argv[i] || *end || spin < 0)
+			spin = app_number(argv[++i]);
+			if (spin < 0)
 				return app_give_up("--spin wants a count, not ", argv[i]);
+		} else if (!strcmp(argv[i], "--settle") && i + 1 < argc) {
+			settle = app_number(argv[++i]);
+			if (settle < 0)
+				return app_give_up("--settle wants seconds, not ", argv[i]);
 		} else if (!strcmp(argv[i], "--phases") && i + 1 < argc) {
 			const char *unknown = app_select(argv[++i], chosen);
 
@@ -246,6 +275,7 @@ int main(int argc, char **argv)
 		return app_give_up("cannot make a folder below /tmp: ", strerror(errno));
 	app_become_threaded();
 	app_guest_report();
+	app_sleep_until(settle);
 	for (volatile long i = 0; i < spin; i++)
 		;
 	printf("weaklink: ready\n");
