@@ -50,6 +50,16 @@ class Cells:
         """The columns of ``frame``, for access by row without the cost of a data frame."""
         return {str(name): self.frame[name].to_numpy() for name in self.frame.columns}
 
+    def delta_of(self, key: tuple[object, ...]) -> float:
+        """The difference of a (phase, operation, layer); 0 if there is none such."""
+        row = self._rows.get(key)
+        return 0.0 if row is None else float(self.columns["delta"][row])
+
+    @cached_property
+    def _rows(self) -> dict[tuple[object, ...], int]:
+        keys = zip(*(self.columns[name].tolist() for name in CELL), strict=True)
+        return {key: row for row, key in enumerate(keys)}
+
     @cached_property
     def _functions(self) -> tuple[npt.NDArray[Any], ...]:
         return tuple(self.functions[name].to_numpy() for name in ("function", "base", "other"))

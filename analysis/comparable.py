@@ -99,22 +99,26 @@ def differing_reports(base: Mapping[str, str], other: Mapping[str, str]) -> tupl
     found = []
     for key in SHOWN_REPORTS:
         sides = base.get(key, "not said"), other.get(key, "not said")
-        if sides[0] != sides[1] and (short := _shortened(*sides)):
+        if sides[0].casefold() != sides[1].casefold() and (short := _shortened(*sides)):
             found.append((key, *short))
     return tuple(found)
 
 
 def _shortened(base: str, other: str) -> tuple[str, str] | None:
-    """Of two lists ``name=state;...`` the entries that differ; of a list and a text the active ones; else as it is."""
+    """Of two lists ``name=state;...`` of the same names the entries that differ, else what is switched on; None: same.
+
+    Two texts stay as they are.
+    """
     lists = [_entries(base), _entries(other)]
-    if all(lists):
-        names = [name for name in {**lists[0], **lists[1]} if lists[0].get(name) != lists[1].get(name)]
+    if not any(lists):
+        return base, other
+    names = {**lists[0], **lists[1]}
+    if len(lists[0].keys() & lists[1].keys()) >= len(names) / 2:
+        names = {name: "" for name in names if lists[0].get(name) != lists[1].get(name)}
         sides = ["; ".join(f"{name}={entries.get(name, 'not listed')}" for name in names) for entries in lists]
         return (sides[0], sides[1]) if names else None
-    if any(lists):
-        active = [_active(base, lists[0]), _active(other, lists[1])]
-        return None if active[0] == active[1] else (active[0], active[1])
-    return base, other
+    active = [_active(base, lists[0]), _active(other, lists[1])]
+    return None if active[0] == active[1] else (active[0], active[1])
 
 
 def _entries(text: str) -> dict[str, str]:
@@ -123,9 +127,12 @@ def _entries(text: str) -> dict[str, str]:
     return {name.strip(): state.strip() for name, _, state in parts} if all(equals for _, equals, _ in parts) else {}
 
 
+_OFF: Final = ("not affected", "vulnerable", "inactive", "none", "off", "0")
+
+
 def _active(text: str, entries: Mapping[str, str]) -> str:
     """What is switched on, in words; ``none`` where nothing is."""
     if entries:
-        on = [f"{name}={state}" for name, state in entries.items() if state.startswith("Mitigation")]
+        on = [f"{name}={state}" for name, state in entries.items() if not state.casefold().startswith(_OFF)]
         return "; ".join(on) or "none"
-    return "none" if text.startswith(("none", "off")) else text
+    return "none" if text.casefold().startswith(_OFF) else text

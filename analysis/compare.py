@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from analysis import words
-from analysis.align import CELL, Cells, align
-from analysis.comparable import ASIDE, Scope, check_comparable, differing_reports, libc_in_kernel, scope
+from analysis.align import Cells, align
+from analysis.comparable import ASIDE, Scope, check_comparable, differing_reports, scope
 from analysis.comparison import Comparison, Guest, Pair, PhaseComparison
 from analysis.ledger import COSTS, Cost, GuestLedger, of_guest
 from analysis.link import costliest
@@ -21,15 +21,12 @@ from analysis.text import listed
 from probes.recording import Recording
 from profiler.errors import NotComparable
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 MATERIAL: Final = 0.01
 """String bytes count in a headline from this many bytes per instruction of the phase."""
 LEAST: Final = 3
 """Findings over the whole app in instructions, even if the first is nearly all: what comes next is worth knowing."""
 CLEAR: Final = 0.05
-"""Instructions lead where they change by this share: kernels may move the same bytes by other instructions."""
+"""Instructions lead where they change by this share: what moves fewer bytes by string instructions may move as many."""
 
 
 class _Side:
@@ -95,61 +92,64 @@ def compare(recordings: Sequence[Recording], against: str) -> Comparison:
     specs = [against, *(spec for spec in guests if spec != against)]
     measure = scope({spec: guests[spec][0] for spec in specs})
     sides = [_Side(guests[spec], measure) for spec in specs]
-    _set_apart(sides)
-    pairs = tuple(_pair(sides[0], side) for side in sides[1:])
+    paired = [_pair(sides[0], side) for side in sides[1:]]
     first = sides[0].first.manifest
     people = tuple(side.guest() for side in sides)
     names = {number: name for side in reversed(sides) for number, name in side.names.items()}
-    ledgers = [side.ledger for side in sides if side.ledger]  # a side without one has failed in _pair
     return Comparison(
         app=first["app"]["name"],
         cpu=first["qemu"]["cpu"],
         qemu=first["qemu"]["version"],
         mode=first["probe"]["mode"],
         guests=people,
-        overview=overview(names, ledgers, [side.bad for side in sides], MATERIAL),
-        pairs=pairs,
+        overview=overview(names, paired[0][1][0] if not sides[0].ledger else sides[0].ledger,
+                          [ledgers for _, ledgers in paired], [side.bad for side in sides], MATERIAL),
+        pairs=tuple(pair for pair, _ in paired),
         few_seeds=min(guest.runs for guest in people) < FEW_SEEDS,
         notes=_notes(guests, people, measure),
     )
 
 
-def _set_apart(sides: Sequence[_Side]) -> None:
-    """Take out of all ledgers what libc alone answers wherever it is not the kernel, if it is the kernel somewhere.
+def _apart(base: GuestLedger, other: GuestLedger) -> set[tuple[int, str]]:
+    """The (phase, operation) in which libc, which is not compared, cannot be told from what is.
 
-    There is no telling which of that kernel's instructions for a malloc are libc's.
+    On one side libc alone answers; on the other the kernel does and is the libc, or it is the vDSO.
     """
-    apart = [side.ledger.in_libc_alone for side in sides if side.ledger and not libc_in_kernel(side.first)]
-    if not apart or len(apart) == len(sides):
-        return
-    operations = {one for alone, called in apart for one in alone}
-    operations -= {one for alone, called in apart for one in called - alone}
-    for side in sides:
-        side.ledger = side.ledger.without(operations) if side.ledger else None
+    if not base.aside:
+        return set()
+    found = set()
+    for one, two in ((base, other), (other, base)):
+        found |= {key for key, place in one.places.items() if place == "libc" and key in two.places
+                  and (two.libc_in_kernel or two.places[key] == "user")}  # fmt: skip
+    return found
 
 
-def _pair(base_side: _Side, other_side: _Side) -> Pair:
+def _pair(base_side: _Side, other_side: _Side) -> tuple[Pair, tuple[GuestLedger, GuestLedger]]:
+    """Two guests compared, and their ledgers as they are compared: of each, all phases that it has."""
     names, phases, not_compared = _phases(base_side, other_side)
     guests = base_side.guest(), other_side.guest()
     if not phases or not base_side.ledger or not other_side.ledger:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in not_compared[:5])
         raise NotComparable(f"no phase went well on both {guests[0].spec} and {guests[1].spec} ({reasons})",
                             hint="See what `weaklink verify` says of the recordings.")  # fmt: skip
-    base, other = base_side.ledger.only(phases), other_side.ledger.only(phases)
+    out = _apart(base_side.ledger, other_side.ledger)
+    ledgers = base_side.ledger.without(out), other_side.ledger.without(out)
+    base, other = (ledger.only(phases) for ledger in ledgers)
     aside = base_side.measure.aside
+    alike = base_side.first.manifest["guest"]["kind"] == other_side.first.manifest["guest"]["kind"]
     cells = {cost: align(base, other, cost) for cost in COSTS}
     declared = {phase["number"]: phase for phase in base_side.first.manifest["app"]["phases"]}
     compared = []
     for number in phases:
         about = declared.get(number)
         question, op = (about["question"], about["op"]) if about else ("", "op")
-        compared.append(_phase(number, names[number], question, op, base, other, cells, aside))
+        compared.append(_phase(number, names[number], question, op, base, other, cells, aside, alike))
     differing = tuple(phase.number for phase in compared if phase.differs)
     ops = {number: float(base.ops[number]) for number in phases}
     whole = {cost: Change(base.whole(cost, ops), other.whole(cost, ops)) for cost in COSTS}
     findings = {cost: _findings(cells, cost, differing or tuple(phases), ops, base.spec, other.spec, names, whole[cost])
                 for cost in COSTS}  # fmt: skip
-    leads = _leads(whole["instructions"], whole["rep_bytes"])
+    leads = _leads(whole["instructions"], whole["rep_bytes"], alike)
     # The other cost has findings of its own only where it differs as well; else they would rank what the seeds do.
     if leads == "rep_bytes" and whole["instructions"].verdict != "differs":
         findings["instructions"] = ()
@@ -160,13 +160,13 @@ def _pair(base_side: _Side, other_side: _Side) -> Pair:
     worst = worst if worst and worst.instructions.delta > 0 else None
     link = costliest(cells["instructions"], {number: ops[number] for number in differing})
     told = words.links(worst, link, names, whole["instructions"], base.spec, other.spec)
-    return Pair(
+    pair = Pair(
         base=guests[0],
         other=guests[1],
         instructions=whole["instructions"],
         string_bytes=whole["rep_bytes"],
         leads=leads,
-        headline=words.headline(leads, whole[leads], "over all phases"),
+        headline=words.headline(leads, whole[leads], "over all phases") + _within(whole[leads]),
         worst=worst,
         link=link,
         links=told,
@@ -181,6 +181,7 @@ def _pair(base_side: _Side, other_side: _Side) -> Pair:
         differing_reports=differing_reports(guests[0].reports, guests[1].reports),
         cells=cells,
     )
+    return pair, ledgers
 
 
 def _phases(base: _Side, other: _Side) -> tuple[dict[int, str], list[int], list[tuple[str, str]]]:
@@ -207,15 +208,15 @@ def _why(status: str, spec: str, reason: str) -> str:
 
 
 def _phase(number: int, name: str, question: str, op: str, base: GuestLedger, other: GuestLedger,
-           cells: Mapping[Cost, Cells], aside: bool) -> PhaseComparison:  # fmt: skip
+           cells: Mapping[Cost, Cells], aside: bool, alike: bool) -> PhaseComparison:  # fmt: skip
     changes = {cost: Change(base.total(cost, number), other.total(cost, number)) for cost in COSTS}
-    leads = _leads(changes["instructions"], changes["rep_bytes"])
+    leads = _leads(changes["instructions"], changes["rep_bytes"], alike)
     findings = {cost: _findings(cells, cost, (number,), {number: 1.0}, base.spec, other.spec, {number: name},
                                 changes[cost]) for cost in COSTS}  # fmt: skip
     material = _material(changes["instructions"], changes["rep_bytes"])
     in_libc = base.in_libc(number), other.in_libc(number)
     once = {number: 1.0}
-    headline = words.headline(leads, changes[leads])
+    headline = words.headline(leads, changes[leads]) + _within(changes[leads])
     if any(in_libc):
         headline = words.in_libc(in_libc, changes["instructions"], base, other, once)
     return PhaseComparison(
@@ -250,10 +251,12 @@ def _findings(cells: Mapping[Cost, Cells], cost: Cost, phases: Sequence[int], sc
     mine, companion = cells[cost], cells[COSTS[1 - COSTS.index(cost)]]
     numbers = mine.frame["phase"].to_numpy()
     rows = np.flatnonzero(np.isin(numbers, list(phases)))
-    weights = np.array([scale.get(int(number), 0.0) for number in numbers])
+    of_phase = np.zeros(int(max([*scale, numbers.max(initial=0)])) + 1)
+    of_phase[list(scale)] = list(scale.values())
+    weights = of_phase[numbers]
     per_op = len(phases) == 1 and scale.get(phases[0]) == 1.0
     least = 1 if per_op or cost == "rep_bytes" else LEAST
-    found = rank(mine, rows, weights, _weighted(companion.frame, scale), whole.delta, least)
+    found = rank(mine, rows, weights, lambda key: companion.delta_of(key) * scale[key[0]], whole.delta, least)
     told = []
     left = whole.other.mean
     for one in found:
@@ -264,19 +267,20 @@ def _findings(cells: Mapping[Cost, Cells], cost: Cost, phases: Sequence[int], sc
     return tuple(told)
 
 
-def _weighted(frame: pd.DataFrame, scale: Mapping[int, float]) -> dict[tuple[object, ...], float]:
-    frame = frame[(frame["delta"] != 0) & frame["phase"].isin(list(scale))]
-    keys = zip(*(frame[column].tolist() for column in CELL), strict=True)
-    return {key: delta * scale[key[0]] for key, delta in zip(keys, frame["delta"].tolist(), strict=True)}
+def _within(change: Change) -> str:
+    return ", within the seed spread" if change.verdict == "within seed spread" else ""
 
 
 def _material(instructions: Change, string_bytes: Change) -> bool:
     return abs(string_bytes.delta) >= MATERIAL * max(instructions.base.mean, instructions.other.mean)
 
 
-def _leads(instructions: Change, string_bytes: Change) -> Cost:
-    """The cost that changes relatively more, if it is one that matters and is not merely another seed."""
-    if string_bytes.verdict != "differs" or not _material(instructions, string_bytes):
+def _leads(instructions: Change, string_bytes: Change, alike: bool) -> Cost:
+    """The cost that changes relatively more, if it is one that matters and is not merely another seed.
+
+    Kernels that are not ``alike`` move the same bytes by string instructions or by others: there instructions lead.
+    """
+    if not alike or string_bytes.verdict != "differs" or not _material(instructions, string_bytes):
         return "instructions"
     if instructions.verdict != "differs":
         return "rep_bytes"

@@ -96,6 +96,11 @@ class Pair:
         return _rest(self)
 
     @property
+    def changes(self) -> dict[Cost, Change]:
+        """Both costs."""
+        return {"instructions": self.instructions, "rep_bytes": self.string_bytes}
+
+    @property
     def one_run(self) -> bool:
         """Whether a side has one run only, so that the seeds say nothing."""
         return min(self.base.runs, self.other.runs) < 2

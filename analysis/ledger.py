@@ -28,12 +28,27 @@ LEFT_OUT: Final = ("emulation", "device-wait")
 """Layers that are the emulator's doing; they are left out of costs, and their share is shown."""
 ELSEWHERE: Final = 0.05
 """An operation of which the kernel executes a smaller share than this is answered without it."""
-MOSTLY: Final = 0.2
+MOSTLY: Final = 0.25
 """A phase in which the kernel executes less than this share of what libc does is libc's."""
 DEFERRED: Final = "deferred:"
 WHERE: Final = (*ASIDE, "outside", "kernel", "emulation")
 """Where an operation's instructions are: the app's build, elsewhere in user space (vDSO), the kernel, the emulator."""
 KEYS: Final = ["phase", "operation", "layer", "function"]
+
+
+Place = Literal["nowhere", "libc", "user", "kernel"]
+"""Who answers an operation: nobody asks for it; the app's libc alone; user space (the vDSO); the kernel."""
+
+
+def place(where: Sequence[float]) -> Place:
+    """Who answers what has its instructions in each of WHERE."""
+    user, libc, outside, kernel, emulation = where
+    whole = user + libc + outside + kernel + emulation
+    if whole <= 0:
+        return "nowhere"
+    if kernel + emulation > ELSEWHERE * whole:
+        return "kernel"
+    return "user" if outside > libc else "libc"
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,7 @@ class GuestLedger:
     ops: dict[int, int]  # phase -> ops
     left_out: dict[int, float]  # phase -> share of all instructions in LEFT_OUT, mean over runs
     aside: bool  # whether the layers ASIDE are left out of costs
+    libc_in_kernel: bool
     apart: dict[tuple[int, str], float] = field(default_factory=dict)  # (phase, operation) left out -> instructions
 
     def only(self, phases: Sequence[int]) -> GuestLedger:
@@ -84,13 +100,12 @@ class GuestLedger:
             deferred=self.deferred[kept(self.deferred)], apart=dict(zip(out.index.tolist(), out.tolist(), strict=True)),
         )  # fmt: skip
 
-    @property
-    def in_libc_alone(self) -> tuple[set[tuple[int, str]], set[tuple[int, str]]]:
-        """The (phase, operation) that libc answers without the kernel, and all that are executed at all."""
-        inside = self.where["outside"] + self.where["kernel"] + self.where["emulation"]
-        own = self.where["user"] + self.where["libc"]
-        alone = self.where.index[(inside <= ELSEWHERE * own) & (self.where["libc"] > 0)]
-        return set(alone.tolist()), set(self.where.index[inside + own > 0].tolist())
+    @cached_property
+    def places(self) -> dict[tuple[int, str], Place]:
+        """Who answers each (phase, operation) that is executed at all."""
+        keys = self.where.index.tolist()
+        rows = self.where[list(WHERE)].to_numpy(dtype=np.float64)
+        return {key: place(row) for key, row in zip(keys, rows.tolist(), strict=True) if sum(row) > 0}
 
     def set_apart(self, phase: int) -> float:
         """Instructions per op of a phase that are in ``apart``."""
@@ -180,6 +195,7 @@ def of_guest(recordings: Sequence[Recording], phases: Sequence[int], *, aside: b
         ops=ops,
         left_out={int(cast(int, phase)): float(share) for phase, share in left_out.items()},
         aside=aside,
+        libc_in_kernel=libc_in_kernel(recordings[0]),
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from analysis.ledger import GuestLedger
+from analysis.ledger import COSTS, GuestLedger
 from analysis.statistics import Change, Spread
 
 
@@ -52,49 +52,54 @@ class Overview:
         return tuple(row.name for row in self.rows if row.fewest is None)
 
 
-def overview(names: Mapping[int, str], ledgers: Sequence[GuestLedger], why: Sequence[Mapping[int, str]],
+Sides = tuple[GuestLedger, GuestLedger]  # the base and another guest, as they are compared
+
+
+def overview(names: Mapping[int, str], base: GuestLedger, pairs: Sequence[Sides], why: Sequence[Mapping[int, str]],
              material: float) -> Overview:  # fmt: skip
     """The table of all ``names`` of phases; ``why`` says, per guest, why a phase of it has no figures.
 
     String bytes matter in a row in which they differ by at least ``material`` per instruction.
     """
+    sides = [(base, base), *pairs]
     rows = []
     for number, name in sorted(names.items()):
-        there = [number in ledger.ops for ledger in ledgers]
-        sides = [(ledger.total("instructions", number), ledger.total("rep_bytes", number)) if here else None
-                 for ledger, here in zip(ledgers, there, strict=True)]  # fmt: skip
-        libc = [here and ledger.in_libc(number) for ledger, here in zip(ledgers, there, strict=True)]
-        row = _row(number, name, sides, [reasons.get(number, "") for reasons in why], material, libc)
-        apart = [ledger.set_apart(number) for ledger in ledgers]
-        entries = (replace(entry, apart=value) for entry, value in zip(row.entries, apart, strict=True))
-        rows.append(replace(row, entries=tuple(entries)))
-    common = {number: float(ledgers[0].ops[number]) for number in names
-              if all(number in ledger.ops for ledger in ledgers)}  # fmt: skip
+        entries = tuple(_entry(number, *side, reasons.get(number, "")) for side, reasons in
+                        zip(sides, why, strict=True))  # fmt: skip
+        rows.append(_row(number, name, entries, material))
+    common = {number: float(base.ops[number]) for number in names
+              if all(number in ledger.ops for side in sides for ledger in side)}  # fmt: skip
     whole = None
     if len(common) > 1:
-        sums = [(ledger.whole("instructions", common), ledger.whole("rep_bytes", common)) for ledger in ledgers]
+        entries = tuple(
+            Entry(
+                Change(against.whole("instructions", common), ledger.whole("instructions", common)),
+                Change(against.whole("rep_bytes", common), ledger.whole("rep_bytes", common)),
+            )
+            for against, ledger in sides
+        )
         title = "all phases" if len(common) == len(names) else f"{len(common)} of {len(names)} phases"
-        whole = _row(-1, title, sums, [""] * len(sums), material, [False] * len(sums))
+        whole = _row(-1, title, entries, material)
     return Overview(tuple(rows), whole)
 
 
-def _row(number: int, name: str, sides: Sequence[tuple[Spread, Spread] | None], why: Sequence[str],
-         material: float, in_libc: Sequence[bool]) -> Row:  # fmt: skip
-    base = sides[0]
-    entries = []
-    for side, reason, libc in zip(sides, why, in_libc, strict=True):
-        if side is None:
-            entries.append(Entry(None, None, reason or "not in every recording"))
-        else:
-            against = base or side
-            entries.append(Entry(Change(against[0], side[0]), Change(against[1], side[1]), in_libc=libc or in_libc[0]))
-    there = [side for side in sides if side is not None]
-    moved = [side[1].mean for side in there]
-    most = max((side[0].mean for side in there), default=0.0)
+def _entry(number: int, base: GuestLedger, ledger: GuestLedger, why: str) -> Entry:
+    if number not in ledger.ops:
+        return Entry(None, None, why or "not in every recording")
+    against = base if number in base.ops else ledger
+    instructions, string_bytes = (Change(against.total(cost, number), ledger.total(cost, number)) for cost in COSTS)
+    in_libc = ledger.in_libc(number) or against.in_libc(number)
+    return Entry(instructions, string_bytes, in_libc=in_libc, apart=ledger.set_apart(number))
+
+
+def _row(number: int, name: str, entries: tuple[Entry, ...], material: float) -> Row:
+    instructions = [entry.instructions.other if entry.instructions else None for entry in entries]
+    moved = [entry.string_bytes.other.mean for entry in entries if entry.string_bytes]
+    most = max((side.mean for side in instructions if side), default=0.0)
     return Row(
-        number, name, tuple(entries),
-        bytes_matter=len(there) > 1 and max(moved) - min(moved) >= max(material * most, 1.0),
-        fewest=None if any(in_libc) else _fewest([None if side is None else side[0] for side in sides]),
+        number, name, entries,
+        bytes_matter=len(moved) > 1 and max(moved) - min(moved) >= max(material * most, 1.0),
+        fewest=None if any(entry.in_libc for entry in entries) else _fewest(instructions),
     )  # fmt: skip
 
 

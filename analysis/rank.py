@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.align import CELL, Cells
-from analysis.ledger import ELSEWHERE, Cost
+from analysis.ledger import Cost, Place, place
 from analysis.split import Floats
 from analysis.statistics import Change, spread
 
@@ -32,8 +32,8 @@ NOTHING: Final = 0.005
 """A cause of less than this per op, which would be shown as 0.00, is none."""
 
 
-Place = Literal["nowhere", "libc", "user", "kernel"]
-"""Who answers an operation: nobody asks for it; the app's libc alone; user space (the vDSO); the kernel."""
+Companion = Callable[[tuple[Any, ...]], float]
+"""The weighted difference of the other cost of a (phase, operation, layer)."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,13 @@ class Finding:
         return self.change.verdict == "within seed spread"
 
 
-def rank(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, companion: Mapping[tuple[object, ...], float],
-         whole: float, least: int = 1) -> tuple[Finding, ...]:  # fmt: skip
+def rank(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, companion: Companion, whole: float,
+         least: int = 1) -> tuple[Finding, ...]:  # fmt: skip
     """The findings for some ``rows`` of ``cells``, each row times its weight (1 for per op, ops for totals).
 
     Their shares are of ``whole``.  There are at least ``least``, if there are as many that are worth it.
 
-    What exceeds the seed spread comes first, then the larger difference.  ``companion`` is the weighted difference of
-    the other cost per (phase, operation, layer).
+    What exceeds the seed spread comes first, then the larger difference.
     """
     delta = cells.columns["delta"] * weights
     groups = [(group, _change(cells, group, weights)) for group in causes(cells, rows, delta)]
@@ -189,7 +188,7 @@ def _share(functions: dict[str, float], names: set[str]) -> float:
 
 
 def _finding(cells: Cells, rows: npt.NDArray[np.intp], change: Change, weights: Floats, whole: float,
-             companion: Mapping[tuple[object, ...], float]) -> Finding:  # fmt: skip
+             companion: Companion) -> Finding:  # fmt: skip
     weight = weights[rows]
     column = {name: values[rows] for name, values in cells.columns.items()}
     keys = list(zip(*(column[name].tolist() for name in CELL), strict=True))
@@ -228,7 +227,7 @@ def _finding(cells: Cells, rows: npt.NDArray[np.intp], change: Change, weights: 
         functions=tuple(named),
         more_functions=len(changed) - len(named),
         cells=len(rows),
-        other_cost=sum(companion.get(key, 0.0) for key in keys),
+        other_cost=sum(companion(key) for key in keys),
         instead=tuple(_instead(changed, change.delta > 0)),
         places=(_place(calls[0], (cells.base_where[rows] * weight[:, None])[list(once.values())]),
                 _place(calls[1], (cells.other_where[rows] * weight[:, None])[list(once.values())])),
@@ -236,14 +235,9 @@ def _finding(cells: Cells, rows: npt.NDArray[np.intp], change: Change, weights: 
 
 
 def _place(calls: float, where: Floats) -> Place:
-    """Who answers some operations, given a row of WHERE for each."""
-    user, libc, outside, kernel, emulation = (float(value) for value in where.sum(axis=0))
-    whole = user + libc + outside + kernel + emulation
-    if kernel + emulation > ELSEWHERE * whole:
-        return "kernel"
-    if whole == 0:
-        return "kernel" if calls else "nowhere"
-    return "user" if outside > libc else "libc"
+    """Who answers some operations, given a row of WHERE for each; the kernel, if they are called for nothing."""
+    found = place(where.sum(axis=0).tolist())
+    return "kernel" if found == "nowhere" and calls else found
 
 
 def _instead(changed: Sequence[Function], rising: bool) -> list[Function]:

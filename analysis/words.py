@@ -14,6 +14,8 @@ from analysis.text import listed, number, percent, ratio, some
 if TYPE_CHECKING:
     from analysis.comparison import PhaseComparison
 
+SMALL: Final = 0.001
+"""What is left out is worth a sentence from this share of what is compared."""
 MANY: Final = 1.0
 """From this much more on, a ratio says it better than a percentage."""
 UNITS: dict[Cost, str] = {"instructions": "instructions", "rep_bytes": "string bytes"}
@@ -46,30 +48,32 @@ def in_libc(which: tuple[bool, bool], change: Change, base: GuestLedger, other: 
     for ledger in (other, base):
         kernel = sum(ledger.set_apart(phase) for phase in once)
         own = f"{number(ledger.of_layer('libc', once))} instructions of libc"
-        told.append(f"{own} and {number(kernel)} of a kernel that is its libc" if kernel >= NOTHING else own)
+        told.append(f"{own} and {number(kernel)} outside it" if kernel >= NOTHING else own)
     mine, theirs = told
     if all(which):
         return f"is libc's: {mine} per op, and {theirs} on {base.spec}, not compared"
     if which[0]:
-        return (f"executes {number(change.other.mean)} instructions per op of its kernel, where it is libc's on "
+        return (f"executes {number(change.other.mean)} instructions per op outside libc, where it is libc's on "
                 f"{base.spec} ({theirs}, not compared)")  # fmt: skip
-    return (f"is libc's ({mine} per op, not compared), where {base.spec} executes {number(change.base.mean)} of its "
-            "kernel")  # fmt: skip
+    return (f"is libc's ({mine} per op, not compared), where {base.spec} executes {number(change.base.mean)} outside "
+            "libc")  # fmt: skip
 
 
 def apart(base: GuestLedger, other: GuestLedger, ops: Mapping[int, float]) -> str:
-    """What is left out because libc answers it alone where it is not the kernel."""
+    """What is left out because libc answers it alone on one side, and what answers on the other is like libc."""
     names: dict[str, float] = {}
     sums = [0.0, 0.0]
     for side, ledger in enumerate((base, other)):
         for (phase, operation), value in ledger.apart.items():
             sums[side] += value * ops.get(phase, 0.0)
             names[operation] = names.get(operation, 0.0) + value * ops.get(phase, 0.0)
-    if max(sums) < NOTHING:
+    if abs(sums[1] - sums[0]) < SMALL * max(ledger.whole("instructions", ops).mean for ledger in (base, other)):
         return ""
     ordered = sorted((name for name in names if names[name] >= NOTHING), key=lambda name: -names[name])
-    return (f"Left out: {some(ordered, 4)}, as libc alone answers {'it' if len(ordered) == 1 else 'them'} where it is "
-            f"not the kernel ({number(sums[0])} instructions of the kernel on {base.spec}, {number(sums[1])} on "
+    alone = base if other.libc_in_kernel or sums[1] > sums[0] else other
+    what = some([spoken(name) for name in ordered], 4)
+    return (f"Left out: {what}, as libc alone answers {'it' if len(ordered) == 1 else 'them'} on "
+            f"{alone.spec} ({number(sums[0])} instructions outside libc on {base.spec}, {number(sums[1])} on "
             f"{other.spec}).")  # fmt: skip
 
 
@@ -161,6 +165,23 @@ def _later(finding: Finding) -> str:
     if abs(finding.deferred) < 0.5 * abs(finding.change.delta) or not finding.deferred:
         return ""
     return f"{number(abs(finding.deferred))} of them are work done later, by a thread that it wakes."
+
+
+def part(finding: Finding, whole: Change, base: str) -> str:
+    """How much of the difference a finding is; of the base where causes of both signs leave little of a difference."""
+    what = UNITS[finding.cost]
+    mark = "; within seed spread" if finding.within_spread else ""
+    if not whole.base.mean:
+        return f"{finding.share:.0%} of the difference in {what}".replace("%", " %") + mark
+    if abs(finding.share) <= CANCELLED:
+        text = f"{finding.share:.0%} of the difference in {what}".replace("%", " %")
+    else:
+        text = f"{percent(finding.change.delta / whole.base.mean)} of all {what} of {base}"
+    return f"{text}{mark}; {ratio(finding.alone / whole.base.mean)} with this as in {base}"
+
+
+CANCELLED: Final = 1.5
+"""A share of a difference above this says that others go the other way, and nothing of size."""
 
 
 def links(worst: PhaseComparison | None, link: Link | None, names: Mapping[int, str], whole: Change, base: str,

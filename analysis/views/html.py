@@ -82,12 +82,8 @@ def _short(pair: Pair) -> Iterator[str]:
         yield f'<p class="note">{safe(key)} differs: {safe(base)} &rarr; {safe(other)}</p>\n'
     yield "<ol>\n"
     for finding in pair.in_order:
-        cost = words.UNITS[finding.cost]
-        mark = "; within seed spread" if finding.within_spread else ""
-        part = f"{_share(finding)} of the difference in {cost}{mark}"
-        whole = (pair.instructions if finding.cost == "instructions" else pair.string_bytes).base.mean
-        part += f"; &times;{finding.alone / whole:.2f} with this as in {safe(pair.base.spec)}" if whole else ""
-        yield f"<li>{safe(finding.sentence)} <span class=quiet>({part})</span></li>\n"
+        part = words.part(finding, pair.changes[finding.cost], pair.base.spec)
+        yield f"<li>{safe(finding.sentence)} <span class=quiet>({safe(part)})</span></li>\n"
     yield f"</ol>\n<p>{safe(pair.what_if)}</p>\n" if pair.what_if else "</ol>\n"
     yield f"<p>{safe(pair.apart)}</p>\n" if pair.apart else ""
     told = [f"{layer} {number(base)} and {number(other)}" for layer, base, other in pair.aside]

@@ -8,6 +8,7 @@ from analysis.comparison import Comparison, Pair, PhaseComparison
 from analysis.rank import Finding
 from analysis.text import number, ratio
 from analysis.views.escape import for_markdown as safe
+from analysis.words import part
 
 
 def render(comparison: Comparison) -> str:
@@ -66,7 +67,7 @@ def _pair(pair: Pair) -> Iterator[str]:
     yield f"**{safe(pair.other.spec)} {safe(pair.headline)}.** {safe(pair.links)}"
     yield ""
     for rank, finding in enumerate(pair.in_order, start=1):
-        yield f"{rank}. {safe(finding.sentence)} ({_share(finding)})"
+        yield f"{rank}. {safe(finding.sentence)} ({safe(part(finding, pair.changes[finding.cost], pair.base.spec))})"
     yield ""
     yield from (safe(pair.what_if), "") if pair.what_if else ()
     yield from (safe(pair.apart), "") if pair.apart else ()

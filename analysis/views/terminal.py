@@ -16,11 +16,13 @@ from analysis.statistics import Change
 from analysis.text import listed, number, ratio
 from analysis.views import table
 from analysis.views.escape import clean
-from analysis.words import headline
+from analysis.words import part
 
 WIDTH: Final = 80
 _TOP: Final = 6  # findings over all phases that are shown per guest
 _NAMES: Final = 4  # functions named in a line
+
+_PLAIN: Final = Console(file=io.StringIO(), width=WIDTH, color_system=None, legacy_windows=False)
 
 
 def explain(comparison: Comparison, console: Console, *, brief: bool = False) -> None:
@@ -102,18 +104,13 @@ def _pair(pair: Pair) -> Iterator[Text]:
     for key, left, right in pair.differing_reports:
         yield from _block(f"{key} differs: {left} -> {right}", "", "  ", "yellow")
     changes = {"instructions": pair.instructions, "rep_bytes": pair.string_bytes}
-    lead = headline(pair.leads, changes[pair.leads], "over all phases")
-    yield from _block(f"{other} {lead}. {pair.links}", "", "  ", "bold")
+    yield from _block(f"{other} {pair.headline}. {pair.links}", "", "  ", "bold")
     yield from (_change_line(name, changes[name]) for name in sorted(changes, key=lambda name: name != pair.leads))
     yield from _aside(pair.aside)
     yield _cut(f"{len(pair.differing_phases)} of {len(pair.phases)} phases differ"
                + (" in this one run." if pair.one_run else " beyond the seed spread."))  # fmt: skip
     for rank, finding in enumerate(pair.in_order[:_TOP], start=1):
-        mark = "; within seed spread" if finding.within_spread else ""
-        label = "instructions" if finding.cost == "instructions" else "string bytes"
-        whole = changes[finding.cost].base.mean
-        tail = f"({_share(finding.share).strip()} of the difference in {label}{mark}"
-        tail += f"; {ratio(finding.alone / whole)} with this as in {base})" if whole else ")"
+        tail = f"({part(finding, changes[finding.cost], base)})"
         yield from _block(f"{rank}. {finding.sentence} {tail}", "  ", "     ")
     yield from _block(pair.what_if, "", "  ") if pair.what_if else ()
     yield from _block(pair.apart, "", "  ") if pair.apart else ()
@@ -222,5 +219,4 @@ def _block(text: str, first: str, later: str, style: str = "") -> Iterator[Text]
 
 
 def _wrapped(text: str, width: int) -> Iterable[str]:
-    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
-    return [line.plain.rstrip() for line in Text(clean(text, 2000)).wrap(console, width)]
+    return [line.plain.rstrip() for line in Text(clean(text, 2000)).wrap(_PLAIN, width)]

@@ -113,6 +113,9 @@ def test_runtimes_and_what_they_are_fair_for_stand_above_findings(compared: Comp
         ("a=Not affected;b=Vulnerable", "none: OSv has none", None),
         ("a=Not affected", "a=Not affected;c=Vulnerable", ("c=not listed", "c=Vulnerable")),
         ("on", "off", ("on", "off")),
+        ("tsc", "TSC", None),
+        ("a=Not affected;b=Vulnerable;c=Mitigation: x", "hw.y_active=0;b=inactive;hw.z=2",
+         ("c=Mitigation: x", "hw.z=2")),
     ],
 )  # fmt: skip
 def test_of_mitigations_only_what_differs_is_said(tmp_path: Path, base: str, other: str,
@@ -213,15 +216,15 @@ def test_functions_of_either_kernel_are_named_readably(compared: Comparison) -> 
 def test_what_libc_answers_alone_is_told_apart_where_the_kernel_is_the_libc(compared: Comparison) -> None:
     """Nobody can tell which of the instructions that such a kernel executes for a malloc are its libc's."""
     (pair,) = compared.pairs
-    assert pair.apart.startswith("Left out: clock_gettime and malloc, as libc alone answers them where it is not")
-    assert "0 instructions of the kernel on linux, 834 k on osv:libc" in pair.apart  # 2000 * 401 + 105 * 307
+    assert pair.apart.startswith("Left out: clock_gettime and malloc, as libc alone answers them on linux (0 inst")
+    assert "834 k on osv:libc" in pair.apart  # 2000 * 401 + 105 * 307
     assert not any({"malloc", "clock_gettime"} & set(one.operations) for one in pair.findings)
     whole = sum(phase(pair, name).instructions.other.mean * ops for name, ops in
                 (("null-call", 1009), ("files", 211), ("fresh-pages", 509)))  # fmt: skip
     assert pair.instructions.other.mean == pytest.approx(whole)
     one = phase(pair, "malloc-one")
     assert one.in_libc == (True, True)
-    assert one.headline == ("is libc's: 0 instructions of libc and 105 of a kernel that is its libc per op, "
+    assert one.headline == ("is libc's: 0 instructions of libc and 105 outside it per op, "
                             "and 80 instructions of libc on linux, not compared")  # fmt: skip
     rows = {row.name: row for row in compared.overview.rows}
     assert rows["malloc-one"].fewest is None
@@ -245,23 +248,43 @@ def test_a_kernel_that_is_entered_where_another_guest_stays_in_libc_is_a_finding
     assert finding.note == "On linux, libc alone answers clock_gettime."
     assert "On linux, libc alone answers clock_gettime." in pair.findings[0].sentence
     assert pair.phases[0].in_libc == (True, False)
-    assert pair.phases[0].headline.startswith("executes 400 instructions per op of its kernel, where it is libc's on")
+    assert pair.phases[0].headline.startswith("executes 400 instructions per op outside libc, where it is libc's on")
     assert pair.worst is None
     assert pair.apart == ""
 
 
-def test_the_vdso_is_named(tmp_path: Path) -> None:
-    pair = clocks(tmp_path, ("time", 60), ("time", 400))
-    assert "vDSO" not in pair.findings[0].sentence
-    for place in recording.find(tmp_path / "tour" / "linux"):
+def move_to_user_space(root: Path) -> None:
+    for place in recording.find(root):
         old = recording.read(place)
         tables = {name: old.table(name) for name in recording.TABLES}
         rows = [{**row, "space": "user"} for row in tables["ledger"].to_pylist()]
         tables["ledger"] = type(tables["ledger"]).from_pylist(rows, schema=tables["ledger"].schema)
         recording.write(place, old.manifest, tables, b"")
+
+
+def test_the_vdso_is_named(tmp_path: Path) -> None:
+    pair = clocks(tmp_path, ("time", 60), ("time", 400))
+    assert "vDSO" not in pair.findings[0].sentence
+    move_to_user_space(tmp_path / "tour" / "linux")
     (pair,) = everything(tmp_path).pairs
     assert pair.findings[0].note == "linux answers clock_gettime in user space (vDSO), without its kernel."
     assert pair.findings[0].note in pair.findings[0].sentence
+
+
+def test_a_vdso_is_not_held_against_a_libc(tmp_path: Path) -> None:
+    """Both answer in user space: one in code that the kernel brings, one in code that the app's libc does."""
+    in_user_space = {"app": {"sha256": "cd" * 32, "target": "freebsd-static"}}
+    clocks(tmp_path, ("time", 60), ("libc", 30), **in_user_space)
+    move_to_user_space(tmp_path / "tour" / "linux")
+    synthetic.record(tmp_path, "osv:static", [Phase("clock", 401, {"clock_gettime": 1},
+                     {("user", "user", "main"): 4, ("clock_gettime", "time", "uptime"): 90})])  # fmt: skip
+    freebsd, osv = everything(tmp_path).pairs
+    assert freebsd.phases[0].in_libc == (True, True)
+    assert freebsd.findings == ()
+    assert freebsd.apart.startswith("Left out: clock_gettime, as libc alone answers it on freebsd (24,060 instructions")
+    assert osv.findings[0].change.delta == pytest.approx(30 * 401)  # of this pair it is compared
+    row = everything(tmp_path).overview.rows[0]
+    assert [entry.in_libc for entry in row.entries] == [False, True, False]
 
 
 def test_work_that_is_done_later_is_named(tmp_path: Path) -> None:
