@@ -121,7 +121,7 @@ def test_the_same_seed_is_the_same_run(out: Path, tmp_path: Path) -> None:
 def test_the_recording_says_what_was_run_and_how(seen: Recording) -> None:
     reports = seen.manifest["guest_reports"]
     isolated = "pti=1" in seen.manifest["guest"]["spec"]
-    assert (reports["clocksource"], reports["pti"], reports["vendor"]) == ("TSC", "on" if isolated else "off",
+    assert (reports["clocksource"], reports["pti"], reports["vendor"]) == ("tsc", "on" if isolated else "off",
                                                                            "AuthenticAMD")  # fmt: skip
     assert seen.manifest["app"]["target"] == "freebsd-static"  # type: ignore[typeddict-item]
     assert "unknown_options" not in reports

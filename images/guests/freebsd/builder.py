@@ -23,6 +23,7 @@ OPTIONS: Final = "/weaklink.options"
 FOLDERS: Final = ("/dev", "/tmp")
 
 _LONGEST_COMMAND_LINE: Final = 2000  # the kernel has a page for all tunables together
+_LARGEST_DISK: Final = 128 << 20  # bytes; it lies in the guest's memory
 _LONGEST_VALUE: Final = 128  # KENV_MVALLEN
 _MOST_ARGUMENTS: Final = 250
 _MOST_BYTES: Final = 60_000
@@ -78,16 +79,16 @@ def sysroot(guest: Guest, *, cache: Path, progress: Callable[[str], None]) -> Pa
 
 
 def command_line(guest: Guest, spec: GuestSpec, size: int) -> str:
-    """Give the tunables: the guest's, the ``size`` of the disk in bytes, the spec's options, each NAME=VALUE."""
-    if size > entry.LARGEST_IMAGE:
-        raise UsageError("the app's files are too large", hint=f"at most {entry.LARGEST_IMAGE >> 20} MiB fit")
+    """Give the tunables, each NAME=VALUE: of the disk (``size`` in bytes), the guest's, the spec's options."""
+    if size > _LARGEST_DISK:
+        raise UsageError("the app's files are too large", hint=f"at most {_LARGEST_DISK >> 20} MiB fit")
     for option in spec.options:
         _, equals, value = option.partition("=")
         if not equals or not value or len(value) >= _LONGEST_VALUE or "," in option:
             raise UsageError(
                 f"option {option} of {spec} is no tunable of FreeBSD", hint="write NAME=VALUE, without commas"
             )
-    line = " ".join((guest.append, f"hint.md.0.len={size}", *spec.options))
+    line = " ".join((entry.IMAGE + "0" * entry.DIGITS, f"hint.md.0.len={size}", guest.append, *spec.options))
     if len(line) > _LONGEST_COMMAND_LINE:
         raise UsageError(f"the command line of {spec} has {len(line)} characters", hint="give fewer or shorter words")
     return line

@@ -23,7 +23,7 @@ _LARGEST: Final = 1 << 30  # a kernel.full with its debug information has 134 MB
 _OPERATING_SYSTEM: Final = ("Xen", 6)  # XEN_ELFNOTE_GUEST_OS
 _BANNER: Final = re.compile(rb"@\(#\)FreeBSD (\d+\.\d+[\w.-]{0,40} [\w.-]{1,40})")
 _NO_PROGRAM: Final = b"/red/herring"  # the interpreter that FreeBSD's kernels name
-_NEEDED: Final = ("osreldate", *entry.VALUES)
+_NEEDED: Final = ("osreldate", *entry.VARIABLES)
 _MISPLACED: Final = 0.001
 """Part of the kernel's own function names that --symbols may lack or have elsewhere."""
 

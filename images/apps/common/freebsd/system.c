@@ -5,6 +5,7 @@
 #include <sys/param.h>
 #include <sys/sysctl.h>
 
+#include <ctype.h>
 #include <kenv.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +29,7 @@ static int app_number(const char *name)
 	return sysctlbyname(name, &value, &size, NULL, 0) || size != sizeof value ? -1 : value;
 }
 
-/* The text of a setting, without control characters, or "unknown". */
+/* The text of a setting in lower case, without control characters, or "unknown". */
 static const char *app_text(const char *name, char *text, size_t size)
 {
 	size_t length = size - 1;
@@ -37,8 +38,7 @@ static const char *app_text(const char *name, char *text, size_t size)
 	if (sysctlbyname(name, text, &length, NULL, 0))
 		return "unknown";
 	for (char *c = text; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = ' ';
+		*c = (unsigned char)*c < ' ' || *c == 0x7f ? ' ' : (char)tolower((unsigned char)*c);
 	return text;
 }
 
