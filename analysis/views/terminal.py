@@ -200,6 +200,8 @@ def _named(finding: Finding) -> str:
                       for functions in (mine, finding.instead))  # fmt: skip
     text = ", ".join([*named, f"{rest} more"] if rest > 0 else named)
     text += f"; instead of {', '.join(instead)}" if instead else ""
+    if 0.05 <= abs(finding.structural / finding.change.delta) < 0.5:
+        text += f"; {number(finding.structural, sign=True)} of it on one side only"
     text += f". {finding.note}" if finding.note else ""
     return text + (" (within seed spread)" if finding.within_spread else "")
 
