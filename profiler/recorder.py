@@ -129,7 +129,7 @@ class ExecRecorder:
         if outcome.failure is not None:
             _refuse_unknown(run, said.error)  # a bare word becomes an argument that the app does not know
             if isinstance(outcome.failure, GuestHang) and self._subject.window:
-                outcome.failure.hint += f"; did the window {self._subject.window} not close?"
+                outcome.failure.hint += f"; the window {self._subject.window} has not closed"
             if isinstance(outcome.failure, GuestPanic | GuestHang | GuestExit):
                 raise RunFailed(outcome.failure, outcome.console)
             raise outcome.failure

@@ -136,7 +136,7 @@ class Own:
         from images import programs
 
         program = programs.program(self.path, cache, with_client=self.client)
-        runtime.check(program, guest.name)
+        guest.check_program(runtime, program)
         return program
 
     def check(self, guest: Guest, runtime: Runtime, cache: Path) -> None:

@@ -52,14 +52,6 @@ class Runtime:
     programs: tuple[str, ...] = ()
     returns: str = ""
 
-    def check(self, program: Program, of: str) -> None:
-        """Refuse a program that guest ``of`` cannot run in this way; ``UsageError`` says what it can."""
-        if program.target not in (self.app, *self.programs):
-            what = _KINDS.get(program.target, program.target)
-            raise UsageError(f"{of}:{self.name} cannot run {what}", hint=f"it runs {_KINDS.get(self.app, self.app)}")
-        if program.preload and self.libc_in_kernel:
-            raise UsageError(f"{of}:{self.name} cannot load a client into a program", hint="choose another runtime")
-
 
 @dataclass(frozen=True)
 class Guest:
@@ -100,6 +92,18 @@ class Guest:
             known = ", ".join(self.runtimes)
             raise UsageError(f"guest {self.name} has no runtime {name!r}", hint=f"runtimes: {known}")
         return self.runtimes[name] if name else next(iter(self.runtimes.values()))
+
+    def check_program(self, runtime: Runtime, program: Program) -> None:
+        """Refuse a program that a runtime cannot run; ``UsageError`` says in which it can be run."""
+        if program.target in (runtime.app, *runtime.programs) and not (program.preload and runtime.libc_in_kernel):
+            return
+        what = _KINDS.get(program.target, program.target) + (" with a client" if program.preload else "")
+        able = [one for one in self.runtimes.values() if program.target in (one.app, *one.programs)]
+        names = [f"{self.name}:{one.name}" for one in able if not (program.preload and one.libc_in_kernel)]
+        raise UsageError(
+            f"{self.name}:{runtime.name} cannot run {what}",
+            hint=f"use {' or '.join(names)}" if names else f"no runtime of {self.name} can",
+        )
 
     def named(self, spec: GuestSpec) -> GuestSpec:
         """Give a spec with its runtime where there are several to choose from, and without where there is one."""

@@ -29,9 +29,9 @@ _SECONDS: Final = 10
 _SUMMARY_BYTES: Final = 64 << 20
 _HINTS: Final = {
     "exec": "the console says how far the guest came",
-    "exit": "does the program end by itself? a server wants a client (--with) that ends it",
+    "exit": "a server that does not end by itself wants a client (--with) that ends it",
     "console": "look at the console for the line: it must be whole, and after the program began",
-    "symbol": "does the program call that function with these arguments, and is it not inlined?",
+    "symbol": "perhaps it is inlined, or not called with these arguments",
 }
 
 

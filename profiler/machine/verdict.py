@@ -95,7 +95,7 @@ def program_failed(status: int | None, console: bytes) -> AppFailed | None:
     theirs = [line for line in lines if line.strip() and not line.startswith(PREFIX)]
     return AppFailed(
         f"the program {how}{_tail(theirs)}",
-        hint="does it want files, arguments or variables that it has not got in the guest?",
+        hint="in the guest it has its libraries and arguments, and no other files (docs/programs.md)",
     )
 
 

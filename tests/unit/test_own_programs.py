@@ -160,15 +160,20 @@ def test_a_runtime_says_what_it_cannot_run() -> None:
         return Program(Path("p"), "", target, "")
 
     linux, osv = load("linux"), load("osv")
-    linux.runtime("").check(of("linux-pie"), "linux")
-    linux.runtime("").check(of("linux-static"), "linux")
-    osv.runtime("static").check(of("linux-static"), "osv")
-    with pytest.raises(UsageError, match="osv:glibc cannot run a static program for Linux"):
-        osv.runtime("glibc").check(of("linux-static"), "osv")
-    with pytest.raises(UsageError, match="osv:libc cannot load a client"):
-        osv.runtime("libc").check(replace(of("linux-pie"), preload="/lib/c.so"), "osv")
-    with pytest.raises(UsageError, match="linux:static cannot run a static program for FreeBSD"):
-        linux.runtime("").check(of("freebsd-static"), "linux")
+    linux.check_program(linux.runtime(""), of("linux-pie"))
+    linux.check_program(linux.runtime(""), of("linux-static"))
+    osv.check_program(osv.runtime("static"), of("linux-static"))
+    client = replace(of("linux-pie"), preload="/lib/c.so")
+    osv.check_program(osv.runtime("glibc"), client)
+    for guest, runtime, program, says, way_out in [
+        (osv, "glibc", of("linux-static"), "osv:glibc cannot run a static program for Linux", "use osv:static"),
+        (osv, "static", of("linux-pie"), "osv:static cannot run a dynamic", "use osv:libc or osv:glibc"),
+        (osv, "libc", client, "osv:libc cannot run a dynamic program for Linux with a client", "use osv:glibc"),
+        (linux, "static", of("freebsd-static"), "a static program for FreeBSD", "no runtime of linux can"),
+    ]:
+        with pytest.raises(UsageError, match=says) as failure:
+            guest.check_program(guest.runtime(runtime), program)
+        assert failure.value.hint == way_out
 
 
 # -- how it ended ------------------------------------------------------------------------------------------------------
