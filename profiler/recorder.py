@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -133,7 +133,7 @@ class ExecRecorder:
             if isinstance(outcome.failure, GuestPanic | GuestHang | GuestExit):
                 raise RunFailed(outcome.failure, outcome.console)
             raise outcome.failure
-        _refuse_unknown(run, said.guest.get("unknown_options", ""))
+        _refuse_unknown(run, said.guest.get("unknown_options", ""), prepared.guest.passed_on)
         missed = window.missed(self._subject.window, raw)
         # What a program does behind its window is its own affair, and whether we saw it a matter of chance.
         status = said.status if missed or unaware is None or unaware.with_status else None
@@ -257,9 +257,9 @@ def _reports(said: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str
     return dict(said) | {key: text for key, text in known.items() if said.get(key, "unknown") == "unknown"}
 
 
-def _refuse_unknown(run: Run, words: str) -> None:
+def _refuse_unknown(run: Run, words: str, passed_on: Collection[str] = ()) -> None:
     """An option that the kernel passed on to the app did nothing: a recording of it would compare equal to without."""
-    unknown = [word for word in words.split() if word in run.guest.options]
+    unknown = [word for word in words.split() if word in run.guest.options and word.partition("=")[0] not in passed_on]
     if unknown:
         raise UsageError(
             f"the kernel of {run.guest.name} does not know the option {unknown[0]}",

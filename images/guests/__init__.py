@@ -60,10 +60,11 @@ class Guest:
     ``settle_s``: how long after power-on, in seconds of the guest's, an app of ours begins, so that it finds a kernel
     that does not remember how long its boot waited for the host.
 
-    ``reports`` is what an app cannot find out there, for the recording; the first of ``runtimes`` is the default.
-    ``program`` is what holds for programs that are not written for weaklink: ``append``, more words for the command
-    line; ``ready`` and ``exit``, patterns of the lines with which the kernel itself says that it starts the program,
-    and, as a group, with which status that ended.
+    ``reserved`` are the names of options that are not the user's to set, ``passed_on`` of those that reach the app
+    too although the kernel knows them. ``reports`` is what an app cannot find out there, for the recording; the
+    first of ``runtimes`` is the default. ``program`` is what holds for programs that are not written for weaklink:
+    ``append``, more words for the command line; ``ready`` and ``exit``, patterns of the lines with which the kernel
+    itself says that it starts the program, and, as a group, with which status that ended.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Guest:
     append: str
     panics: tuple[str, ...]
     reserved: tuple[str, ...]
+    passed_on: tuple[str, ...]
     reports: Mapping[str, str] = field(hash=False)
     source: Mapping[str, str] = field(hash=False)
     program: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -167,6 +169,7 @@ def load(name: str) -> Guest:
         append=" ".join(data["append"].split()),
         panics=tuple(data["panics"]),
         reserved=tuple(data["reserved"]),
+        passed_on=tuple(data.get("passed_on", ())),
         reports=dict(data.get("reports", {})),
         source=dict(data.get("source", {})),
         program=dict(data.get("program", {})),
