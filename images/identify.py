@@ -76,7 +76,7 @@ def system(file: elf.Elf) -> str:
     if owner == "osv" or any(True for _ in file.find(b"_ZN3osv")):
         return _banner(file, rb"OSv v?\d[\w.-]*") or "OSv"
     if owner == "FreeBSD" or file.interpreter.startswith(b"/red/herring"):
-        return _banner(file, rb"FreeBSD \d+\.\d+[\w.-]*") or "FreeBSD"
+        return _banner(file, rb"FreeBSD \d+\.\d+-[\w.-]*") or "FreeBSD"  # not "removed in FreeBSD 16.0."
     for name in ("FreeBSD", "NetBSD", "DragonFly", "OpenBSD"):
         if found := _banner(file, name.encode() + rb" \d+\.\d+[\w.-]*"):
             return found
