@@ -3,7 +3,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("differences").textContent);
   const units = { instructions: "instructions", rep_bytes: "string bytes" };
-  const height = 640, least = 2;
+  const height = 800, least = 2;
   const columns = [0, 20, 33, 66.5]; // percent: operation, layer, functions of either side
 
   function short(value) {
@@ -84,9 +84,11 @@
           const across = new Map(functions[1 - side]);
           let at = top;
           for (const [label, value] of list) {
-            const there = across.get(label) || 0, values = side ? [there, value] : [value, there];
+            // What only one kernel has says nothing by itself: it takes the colour of its layer.
+            const there = across.get(label), values = side ? [there ?? 0, value] : [value, there ?? 0];
             box(chart, 2 + side, at, value * scale, `${data.names[label]}  ${short(value)}`,
-                `${data.names[label]}: ${sides(...values)}`, colour(...values));
+                `${data.names[label]}: ${sides(...values)}`,
+                there === undefined ? colour(mine, theirs) : colour(...values));
             at += value * scale;
           }
         });

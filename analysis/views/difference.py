@@ -21,6 +21,8 @@ from analysis.views.escape import for_html as safe
 
 SMALLEST: Final = 0.004
 """What is a smaller share of a place than this is folded: it would be below three pixels."""
+MANY: Final = 4
+"""Pairs that are shown in full; of more, each is folded a little further."""
 LONGEST: Final = 120
 """Characters of a name."""
 
@@ -57,16 +59,17 @@ class Operation:
 Rows = list[tuple[str, str, str, float, float]]  # operation, layer, function, base, other
 
 
-def operations(cells: Cells, weights: Mapping[int, float]) -> list[Operation]:
+def operations(cells: Cells, weights: Mapping[int, float], smallest: float = SMALLEST) -> list[Operation]:
     """All that two guests execute in some phases, each phase times its weight; the largest operation first.
 
-    What is small is folded into ``other (n ...)`` beside its larger siblings, so that the sums of both sides hold.
+    What is a ``smallest`` share of it or less is folded into ``other (n ...)`` beside its larger siblings, so that the
+    sums of both sides hold.
     """
     parts: dict[str, dict[str, Rows]] = {}
     for row in _functions(cells, weights):
         parts.setdefault(row[0], {}).setdefault(row[1], []).append(row)
     sizes = {name: {layer: _larger(rows) for layer, rows in layers.items()} for name, layers in parts.items()}
-    least = SMALLEST * sum(sum(layers.values()) for layers in sizes.values())
+    least = smallest * sum(sum(layers.values()) for layers in sizes.values())
     small = [name for name, layers in sizes.items() if sum(layers.values()) < least]
     if len(small) > 1:
         rows = [row for name in small for rows in parts.pop(name).values() for row in rows]
@@ -151,6 +154,7 @@ def data(comparison: Comparison) -> Iterator[str]:
     def functions(pairs: tuple[tuple[str, float], ...]) -> list[list[float]]:
         return [[name(function), _short(value)] for function, value in pairs]
 
+    smallest = SMALLEST * max(1.0, len(comparison.pairs) / MANY)  # so that a page keeps below 6 MB
     pairs = []
     for pair in comparison.pairs:
         ops = {phase.number: float(phase.ops) for phase in pair.phases}
@@ -161,7 +165,7 @@ def data(comparison: Comparison) -> Iterator[str]:
                 [name(operation.name), [
                     [name(layer.name), _short(layer.base), _short(layer.other), functions(layer.base_functions),
                      functions(layer.other_functions)] for layer in operation.layers
-                ]] for operation in operations(pair.cells[cost], weights)
+                ]] for operation in operations(pair.cells[cost], weights, smallest)
             ] for scope, weights in scopes.items()} for cost in COSTS},
         })  # fmt: skip
     value: dict[str, Any] = {"names": list(names), "pairs": pairs}

@@ -79,6 +79,8 @@ def _explained(what: str, origin: str, recordings: Sequence[Recording], out: Pat
     from profiler.cli import explain, report
 
     print(f"\n== weaklink explain {what} --against {AGAINST} --brief", flush=True)
+    order = (AGAINST, *KERNELS)
+    recordings = sorted(recordings, key=lambda one: order.index(one.spec) if one.spec in order else len(order))
     comparison = explain.compare(recordings, AGAINST)
     specs = ", ".join(guest.spec for guest in comparison.guests)
     print(f"{origin}: {specs}, on QEMU {comparison.qemu}")

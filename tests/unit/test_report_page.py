@@ -231,7 +231,7 @@ def test_two_guests_side_by_side(browser: Browser, page: tuple[Path, dict[str, r
     assert any(title.startswith("<script>alert(1)") for _, title in beside(browser, 2))
     heights = browser.run("[...document.querySelectorAll('#difference-0 .box:not(.head)')].filter(box => box.style.left"
                           " === '20%').map(box => parseFloat(box.style.height))")  # fmt: skip
-    assert sum(heights) == pytest.approx(640, abs=3)
+    assert sum(heights) == pytest.approx(800, abs=3)
     assert heights[0] / sum(heights) == pytest.approx(220 / 386, abs=0.01)
     browser.run("document.querySelector('#difference-0 button.box').click()")
     assert browser.run(heads)[0] == "\u2190 all operations"
