@@ -195,12 +195,21 @@ def test_kernel_symbols_and_base_are_kept_as_they_were_given(place: Path) -> Non
 
 def test_an_archive_is_as_good_as_its_directory(place: Path) -> None:
     folder = write_base(place / "base")
+    (folder / "usr/include/curses.h").write_text("curses")
+    (folder / "usr/include/ncurses.h").symlink_to("curses.h")
+    (folder / "usr/include/sys/also.h").symlink_to("../curses.h")
+    (folder / "usr/include/gone.h").symlink_to("nowhere.h")
+    (folder / "usr/include/out.h").symlink_to("/etc/passwd")
+    (folder / "usr/include/same.h").hardlink_to(folder / "usr/include/curses.h")
     with tarfile.open(place / "base.txz", "w:xz") as archive:
         archive.add(folder, "./")
     first, second = place / "1.tar", place / "2.tar"
     assert base.adopt(folder, first) == base.adopt(place / "base.txz", second) == RUNS
     with tarfile.open(first) as one, tarfile.open(second) as other:
-        assert {m.name: m.size for m in one} == {m.name: m.size for m in other}
+        found = {m.name: m.size for m in one}
+        assert found == {m.name: m.size for m in other}
+    names = {"curses.h", "ncurses.h", "sys/also.h", "same.h", "sys/param.h"}
+    assert {name for name in found if name.endswith(".h")} == {f"usr/include/{name}" for name in names}
 
 
 def test_an_archive_leads_nowhere_else(place: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import posixpath
 import shutil
 import subprocess
 import tarfile
@@ -79,20 +80,32 @@ def _of_directory(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _of_archive(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Give the wanted files of an archive in its order; a link stands for a file that came before it."""
+    """Give the wanted files of an archive in its order, then those that are links to one of them."""
     if not path.is_file():
         raise UsageError(f"--base {str(path)!r:.300} is neither a directory nor a file", hint=_WANTED)
+    contents: dict[str, bytes] = {}  # at hand for links: an archive is not to be unpacked once more for each
+    links: dict[str, str] = {}
     try:
         with tarfile.open(path) as archive:
             for member in archive:
                 name = member.name.removeprefix("./")
-                if not _wanted(name) or not (member.isfile() or member.islnk()):
+                if not _wanted(name):
+                    continue
+                if member.issym():
+                    links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
+                elif member.islnk():
+                    links[name] = posixpath.normpath(member.linkname)
+                if not member.isfile():
                     continue
                 if member.size > _LARGEST:
                     raise UsageError(f"{plain(path)} is larger than any base", hint=_WANTED)
                 content: IO[bytes] | None = archive.extractfile(member)
-                if content is not None:
-                    yield name, content.read()
+                assert content is not None
+                contents[name] = content.read()
+                yield name, contents[name]
+            for name, target in links.items():
+                if target in contents:
+                    yield name, contents[target]
     except (tarfile.TarError, EOFError, KeyError) as error:
         raise UsageError(f"{plain(path)} is no archive of a base: {error}", hint=_WANTED) from error
     except Exception as error:  # lzma and zlib have an error class each
