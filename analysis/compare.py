@@ -147,14 +147,12 @@ def _pair(base_side: _Side, other_side: _Side) -> tuple[Pair, tuple[GuestLedger,
     differing = tuple(phase.number for phase in compared if phase.differs)
     ops = {number: float(base.ops[number]) for number in phases}
     whole = {cost: Change(base.whole(cost, ops), other.whole(cost, ops)) for cost in COSTS}
-    findings = {cost: _findings(cells, cost, differing or tuple(phases), ops, base.spec, other.spec, names, whole[cost])
-                for cost in COSTS}  # fmt: skip
     leads = _leads(whole["instructions"], whole["rep_bytes"], alike)
     # The other cost has findings of its own only where it differs as well; else they would rank what the seeds do.
-    if leads == "rep_bytes" and whole["instructions"].verdict != "differs":
-        findings["instructions"] = ()
-    if leads == "instructions" and not _material(whole["instructions"], whole["rep_bytes"]):
-        findings["rep_bytes"] = ()
+    wanted = {"instructions": leads == "instructions" or whole["instructions"].verdict == "differs",
+              "rep_bytes": leads == "rep_bytes" or _material(whole["instructions"], whole["rep_bytes"])}  # fmt: skip
+    findings = {cost: _findings(cells, cost, differing or tuple(phases), ops, base.spec, other.spec, names, whole[cost])
+                if wanted[cost] else () for cost in COSTS}  # fmt: skip
     worst = max((phase for phase in compared if phase.instructions.verdict == "differs" and not any(phase.in_libc)),
                 key=lambda phase: phase.instructions.ratio or 0.0, default=None)  # fmt: skip
     worst = worst if worst and worst.instructions.delta > 0 else None
@@ -211,11 +209,11 @@ def _phase(number: int, name: str, question: str, op: str, base: GuestLedger, ot
            cells: Mapping[Cost, Cells], aside: bool, alike: bool) -> PhaseComparison:  # fmt: skip
     changes = {cost: Change(base.total(cost, number), other.total(cost, number)) for cost in COSTS}
     leads = _leads(changes["instructions"], changes["rep_bytes"], alike)
-    findings = {cost: _findings(cells, cost, (number,), {number: 1.0}, base.spec, other.spec, {number: name},
-                                changes[cost]) for cost in COSTS}  # fmt: skip
     material = _material(changes["instructions"], changes["rep_bytes"])
-    in_libc = base.in_libc(number), other.in_libc(number)
     once = {number: 1.0}
+    findings = {cost: _findings(cells, cost, (number,), once, base.spec, other.spec, {number: name}, changes[cost])
+                if material or cost == "instructions" else () for cost in COSTS}  # fmt: skip
+    in_libc = base.in_libc(number), other.in_libc(number)
     headline = words.headline(leads, changes[leads]) + _within(changes[leads])
     if any(in_libc):
         headline = words.in_libc(in_libc, changes["instructions"], base, other, once)
@@ -233,7 +231,7 @@ def _phase(number: int, name: str, question: str, op: str, base: GuestLedger, ot
         differs=not all(in_libc) and (changes["instructions"].verdict == "differs"
                                       or (changes["rep_bytes"].verdict == "differs" and material)),
         findings=findings["instructions"],
-        byte_findings=findings["rep_bytes"] if material else (),
+        byte_findings=findings["rep_bytes"],
         apart=words.apart(base, other, once),
         what_if="" if any(in_libc) else words.what_if(findings[leads], changes[leads], base.spec, other.spec, "per op"),
         left_out=(base.left_out.get(number, 0.0), other.left_out.get(number, 0.0)),
