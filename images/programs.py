@@ -29,9 +29,12 @@ _SECONDS: Final = 30
 _WANTED: Final = "give a program for 64-bit x86 Linux: an ELF file, static or dynamic"
 
 
-def program(path: Path, cache_directory: Path, *, with_client: Path | None = None) -> Program:
+def program(
+    path: Path, cache_directory: Path, *, with_client: Path | None = None, files: Mapping[str, Path] | None = None
+) -> Program:
     """Describe the program at ``path``, with a client (a C source or a shared object) to be loaded into it.
 
+    ``files`` are what it wants beside its libraries: absolute path in the guest -> file here.
     Its ``target`` is ``linux-static`` or ``linux-pie``, the latter for everything that a loader starts.  Raises
     ``UsageError`` for a file that is no program for x86-64 Linux, or whose libraries are not on this machine, and what
     ``client.build`` raises.
@@ -50,11 +53,32 @@ def program(path: Path, cache_directory: Path, *, with_client: Path | None = Non
         _, needed = libraries(path, [shared])
         preload = str(_home(needed) / CLIENT)
         needed = {**needed, preload: shared}
+    given = _checked(files or {}, needed)
+    source = _with(source, given)
     return Program(
         elf=path, sha256=digest, target="linux-pie" if interpreter else "linux-static", source_sha256=source,
-        own=None if interpreter else _own(path), libraries=needed, interpreter=interpreter, preload=preload,
-        init=False,
+        own=None if interpreter else _own(path), libraries=needed, interpreter=interpreter, files=given,
+        preload=preload, init=False,
     )  # fmt: skip
+
+
+def _checked(files: Mapping[str, Path], taken: Mapping[str, Path]) -> Mapping[str, Path]:
+    for place, file in files.items():
+        if not place.startswith("/") or place in taken or not PurePosixPath(place).name:
+            raise UsageError(
+                f"{place[:80]!r} is no place for a file in a guest", hint="give an absolute path of its own"
+            )
+        if not file.is_file():
+            raise UsageError(f"{file} is not a file", hint=f"it was to become {place} in the guest")
+    return dict(sorted(files.items()))
+
+
+def _with(source: str, files: Mapping[str, Path]) -> str:
+    """Give the digest of an app that has these files as well."""
+    if not files:
+        return source
+    parts = [source, *(f"{place} {sha256_file(file)}" for place, file in files.items())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _home(needed: Mapping[str, Path]) -> PurePosixPath:

@@ -95,13 +95,17 @@ class ExecRecorder:
         return {
             "schema": manifest["schema"],
             "tool": manifest["tool"],
-            "app": {key: manifest["app"][key] for key in ("sha256", "source_sha256", "args")},
+            "app": {key: manifest["app"][key] for key in self._decisive()},
             **({"window": manifest["window"]} if "window" in manifest else {}),
             "guest": {key: manifest["guest"][key] for key in ("spec", "kernel_sha256", "symbols_sha256", "append")},
             "qemu": {key: manifest["qemu"][key] for key in ("version", "machine", "cpu", "memory_mib")},
             "seed": manifest["seed"],
             "probe": {key: manifest["probe"][key] for key in ("mode", "map_sha256", "plugin_sha256")},
         }
+
+    def _decisive(self) -> tuple[str, ...]:
+        """What of the app makes another run of it; phases too, where the user says what they do."""
+        return ("sha256", "source_sha256", "args", *(["phases"] if self._subject.window else []))
 
     def record(self, run: Run, work: Path, directory: Path) -> Result:
         """Boot the run that was prepared last, decode what the probe wrote, put the recording at ``directory``."""

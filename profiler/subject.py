@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -106,7 +106,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Own:
-    """A program of the user's: ``path`` with ``args``, and a client to be loaded into it.
+    """A program of the user's: ``path`` with ``args``, a client to be loaded into it, and the files that it wants.
 
     ``window`` is None where the program (or its client) has markers and says itself what it did; else it is one phase
     of ``ops`` ops, each called ``op``.
@@ -118,6 +118,7 @@ class Own:
     client: Path | None = None
     ops: int = 1
     op: str = "run"
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot stand in a recording."""
@@ -135,7 +136,7 @@ class Own:
         """The program as it is."""
         from images import programs
 
-        program = programs.program(self.path, cache, with_client=self.client)
+        program = programs.program(self.path, cache, with_client=self.client, files=self.files)
         guest.check_program(runtime, program)
         return program
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--with", dest="client", type=Path, metavar="FILE", help="a client for a server: FILE.c or FILE.so"
     )
+    parser.add_argument(
+        "--file", dest="files", action="append", default=[], metavar="PLACE=FILE",
+        help="a file that a program wants, and its absolute path in the guest; may be given again",
+    )  # fmt: skip
     parser.add_argument("--ops", type=int, default=1, metavar="N", help="what the window does, for costs per op")
     parser.add_argument("--op", default="run", metavar="NAME", help="what to call one of them, as in request")
     parser.add_argument(
@@ -65,6 +70,19 @@ def phases_of(arguments: argparse.Namespace) -> list[str]:
     return [name.strip() for name in arguments.phases.split(",") if name.strip()]
 
 
+def _files(given: Sequence[str]) -> dict[str, Path]:
+    """Read PLACE=FILE words; ``UsageError`` for what is none, or for a place given twice."""
+    from profiler.errors import UsageError
+
+    files: dict[str, Path] = {}
+    for word in given:
+        place, equals, file = word.partition("=")
+        if not equals or not file or place in files:
+            raise UsageError(f"{word[:80]!r} is no file for a guest", hint="write --file /etc/app.conf=./app.conf")
+        files[place] = Path(file).absolute()
+    return files
+
+
 def _subject(arguments: argparse.Namespace) -> Subject:
     """Give what is to be run: a program if it is named by a path."""
     from profiler.errors import UsageError
@@ -78,7 +96,7 @@ def _subject(arguments: argparse.Namespace) -> Subject:
             raise UsageError("a program has no --phases", hint="say with --window what of it is to be recorded")
         return Own(
             Path(arguments.app).absolute(), arguments.arguments, Window.parse(arguments.window), arguments.client,
-            arguments.ops, arguments.op,
+            arguments.ops, arguments.op, _files(arguments.files),
         )  # fmt: skip
     if arguments.arguments:
         raise UsageError(

@@ -95,7 +95,7 @@ def program_failed(status: int | None, console: bytes) -> AppFailed | None:
     theirs = [line for line in lines if line.strip() and not line.startswith(PREFIX)]
     return AppFailed(
         f"the program {how}{_tail(theirs)}",
-        hint="in the guest it has its libraries and arguments, and no other files (docs/programs.md)",
+        hint="in the guest it has its libraries and arguments; other files must be named with --file",
     )
 
 

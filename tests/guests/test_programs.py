@@ -103,10 +103,14 @@ def test_every_window_around_the_rounds_has_them(
 def test_the_manifest_says_what_the_window_was_and_how_the_program_ended(
     programs: dict[str, Path], tmp_path: Path
 ) -> None:
-    assert run(programs["dynamic"], tmp_path, "--window", "exec", arguments=("a b", "", "-x")) == 0
+    options = ("--window", "exec", "--ops", "503")
+    assert run(programs["dynamic"], tmp_path, *options, arguments=("a b", "", "-x")) == 0
     manifest: Any = recorded(programs["dynamic"], tmp_path).manifest
     assert manifest["window"] == {"open": "exec", "close": "exit"}
     assert (manifest["app"]["args"], manifest["app"]["status"]) == (["a b", "", "-x"], 0)
+    for again, state in ((options, "kept"), (("--ops", "7"), "recorded")):
+        assert run(programs["dynamic"], tmp_path, *again, arguments=("a b", "", "-x")) == 0
+        assert json.loads((tmp_path / "campaign.json").read_text())["runs"][0]["state"] == state
 
 
 def test_a_program_with_markers_says_itself_what_it_did(programs: dict[str, Path], tmp_path: Path) -> None:
@@ -118,6 +122,14 @@ def test_a_program_with_markers_says_itself_what_it_did(programs: dict[str, Path
     off = seen.phases["tsc"] - seen.phases["instructions"] - seen.phases["rep_iterations"] - seen.phases["idle_ns"]
     assert off.abs().max() <= 100, "its own clock is checked"
     assert calls(seen, 7)["send"] == SENDS
+
+
+def test_a_file_that_was_named_is_there(tmp_path: Path) -> None:
+    (tmp_path / "conf").write_text("what the file says\n")
+    cat = Path("/bin/cat")
+    window = ("--window", "exec..console:^what the file says$", "--file", f"/etc/my/conf={tmp_path / 'conf'}")
+    assert run(cat, tmp_path, *window, arguments=("/etc/my/conf",)) == 0
+    assert "what the file says" in (tmp_path / "cat/linux/seed-1/console.log").read_text()
 
 
 def test_the_end_of_a_child_does_not_close_the_window(programs: dict[str, Path], tmp_path: Path) -> None:

@@ -100,6 +100,24 @@ def test_of_a_static_program_libcs_functions_are_not_its_own(tmp_path: Path) -> 
     assert found.own.isdisjoint({"puts", "malloc", "write", "__libc_start_main", "memcpy"})
 
 
+@needs_gcc
+def test_files_that_are_named_come_with_it(tmp_path: Path) -> None:
+    path = compile_c("int main(void) { return 0; }", tmp_path / "p")
+    (tmp_path / "conf").write_text("a")
+    cache = tmp_path / "cache"
+    plain = programs.program(path, cache)
+    found = programs.program(path, cache, files={"/etc/p.conf": tmp_path / "conf"})
+    assert found.files == {"/etc/p.conf": tmp_path / "conf"}
+    (tmp_path / "conf").write_text("b")
+    other = programs.program(path, cache, files={"/etc/p.conf": tmp_path / "conf"})
+    assert len({one.source_sha256 for one in (plain, found, other)}) == 3, "with another file it is another app"
+    for place in ("etc/p.conf", "/", plain.interpreter):
+        with pytest.raises(UsageError, match="no place for a file"):
+            programs.program(path, cache, files={place: tmp_path / "conf"})
+    with pytest.raises(UsageError, match="is not a file"):
+        programs.program(path, cache, files={"/x": tmp_path})
+
+
 def test_the_c_librarys_parts_are_told_from_other_libraries() -> None:
     theirs = ["libc.so.6", "libm.so.6", "libpthread.so.0", "ld-linux-x86-64.so.2", "libnss_files.so.2", "libdl.so.2"]
     assert all(map(of_libc, theirs))
@@ -273,6 +291,8 @@ def test_ops_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
         (["./p", "--guests", "linux", "--out", "O", "--phases", "a"], "a program has no --phases"),
         (["./p", "--guests", "linux", "--out", "O", "--window", "exit"], "is no window"),
         (["./p", "--guests", "linux", "--out", "O", "--ops", "0"], "0 is no number of ops"),
+        (["./p", "--guests", "linux", "--out", "O", "--file", "/etc/x"], "is no file for a guest"),
+        (["./p", "--guests", "linux", "--out", "O", "--file", "/x=a", "--file", "/x=b"], "is no file for a guest"),
         (["./p", "x", "--guests", "linux", "--out", "O"], "unrecognized arguments: x"),
     ],
 )
