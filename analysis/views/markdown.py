@@ -45,7 +45,9 @@ def _overview(comparison: Comparison) -> Iterator[str]:
         if row.bytes_matter:
             costs.append((": string bytes", [entry.string_bytes for entry in row.entries]))
         for what, changes in costs:
-            figures = ["-" if one is None else number(one.other.mean) for one in changes]
+            apart = [entry.apart if entry.in_libc and not what else 0.0 for entry in row.entries]
+            figures = ["-" if one is None else number(one.other.mean + more)
+                       for one, more in zip(changes, apart, strict=True)]  # fmt: skip
             if changes[0] is not None:
                 against = ["libc" if entry.in_libc else ratio(one.ratio) if one else ""
                            for entry, one in zip(row.entries, changes, strict=True)]  # fmt: skip

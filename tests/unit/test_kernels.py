@@ -230,6 +230,7 @@ def test_what_libc_answers_alone_is_told_apart_where_the_kernel_is_the_libc(comp
     assert rows["malloc-one"].fewest is None
     assert rows["malloc-one"].entries[1].in_libc
     assert re.search(r"malloc-one +0 +105 +libc", terminal.render(compared))
+    assert "| malloc-one | 0 | 105 (libc) |" in markdown.render(compared).replace("\\", "")
 
 
 def clocks(root: Path, base: tuple[str, int], other: tuple[str, int], **changes: Any) -> Pair:
