@@ -113,14 +113,16 @@ def compare(recordings: Sequence[Recording], against: str) -> Comparison:
 def _apart(base: GuestLedger, other: GuestLedger) -> set[tuple[int, str]]:
     """The (phase, operation) in which libc, which is not compared, cannot be told from what is.
 
-    On one side libc alone answers; on the other the kernel does and is the libc, or it is the vDSO.
+    On one side it is mostly libc that answers, and on the other the kernel, which is the libc; or here it is libc
+    alone, and there the vDSO.
     """
     if not base.aside:
         return set()
     found = set()
     for one, two in ((base, other), (other, base)):
-        found |= {key for key, place in one.places.items() if place == "libc" and key in two.places
-                  and (two.libc_in_kernel or two.places[key] == "user")}  # fmt: skip
+        if two.libc_in_kernel and not one.libc_in_kernel:
+            found |= one.mostly_libc & two.places.keys()
+        found |= {key for key, place in one.places.items() if place == "libc" and two.places.get(key) == "user"}
     return found
 
 
@@ -260,7 +262,7 @@ def _findings(cells: Mapping[Cost, Cells], cost: Cost, phases: Sequence[int], sc
     for one in found:
         left -= one.change.delta
         said = words.sentence(one, base, other, names, len(phases), per_op)
-        note = words.elsewhere(one, base, other)
+        note = " ".join(filter(None, (words.elsewhere(one, base, other), words.traded(one, other))))
         told.append(replace(one, sentence=said, note=note, alone=whole.other.mean - one.change.delta, together=left))
     return tuple(told)
 

@@ -41,7 +41,7 @@ class PhaseComparison:
     string_bytes: Change
     leads: Cost  # which cost changes relatively more
     headline: str
-    in_libc: tuple[bool, bool]  # whether libc, which is not compared, does most of it: then a ratio says nothing
+    in_libc: tuple[bool, bool]  # whether next to nothing but libc is in it: then a ratio says nothing
     apart: str  # as in Pair
     differs: bool  # beyond the seed spread, in either cost
     findings: tuple[Finding, ...]
@@ -102,8 +102,8 @@ class Pair:
 
     @property
     def one_run(self) -> bool:
-        """Whether a side has one run only, so that the seeds say nothing."""
-        return min(self.base.runs, self.other.runs) < 2
+        """Whether a side has one seed only, so that nothing is said of seeds."""
+        return min(len(self.base.seeds), len(self.other.seeds)) < 2
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,6 @@ LEFT_OUT: Final = ("emulation", "device-wait")
 """Layers that are the emulator's doing; they are left out of costs, and their share is shown."""
 ELSEWHERE: Final = 0.05
 """An operation of which the kernel executes a smaller share than this is answered without it."""
-MOSTLY: Final = 0.25
-"""A phase in which the kernel executes less than this share of what libc does is libc's."""
 DEFERRED: Final = "deferred:"
 WHERE: Final = (*ASIDE, "outside", "kernel", "emulation")
 """Where an operation's instructions are: the app's build, elsewhere in user space (vDSO), the kernel, the emulator."""
@@ -107,6 +105,12 @@ class GuestLedger:
         rows = self.where[list(WHERE)].to_numpy(dtype=np.float64)
         return {key: place(row) for key, row in zip(keys, rows.tolist(), strict=True) if sum(row) > 0}
 
+    @cached_property
+    def mostly_libc(self) -> set[tuple[int, str]]:
+        """The (phase, operation) that are the app's own build's for the larger part."""
+        own = self.where[list(ASIDE)].sum(axis=1)
+        return set(self.where.index[(own > 0) & (own >= self.where.sum(axis=1) - own)].tolist())
+
     def set_apart(self, phase: int) -> float:
         """Instructions per op of a phase that are in ``apart``."""
         return sum(value for key, value in self.apart.items() if key[0] == phase)
@@ -121,9 +125,9 @@ class GuestLedger:
         return spread([sum(values) for values in zip(*(row for row in rows if row), strict=True)] or [0.0])
 
     def in_libc(self, phase: int) -> bool:
-        """Whether a phase is mostly what is not compared: the app's libc, or what is that on other guests."""
+        """Whether next to nothing of a phase is compared beside the app's libc, or what is that on other guests."""
         own = self._layers["libc"].get(phase, 0.0) + self.set_apart(phase)
-        return self.aside and self.total("instructions", phase).mean < MOSTLY * own
+        return self.aside and self.total("instructions", phase).mean < ELSEWHERE * own
 
     def of_layer(self, layer: str, ops: Mapping[int, float]) -> float:
         """Instructions of all ops of some phases in one of ``ASIDE``, mean over the runs."""

@@ -60,7 +60,7 @@ def in_libc(which: tuple[bool, bool], change: Change, base: GuestLedger, other: 
 
 
 def apart(base: GuestLedger, other: GuestLedger, ops: Mapping[int, float]) -> str:
-    """What is left out because libc answers it alone on one side, and what answers on the other is like libc."""
+    """What is left out because libc answers it on one side, and what answers on the other cannot be told from libc."""
     names: dict[str, float] = {}
     sums = [0.0, 0.0]
     for side, ledger in enumerate((base, other)):
@@ -72,8 +72,8 @@ def apart(base: GuestLedger, other: GuestLedger, ops: Mapping[int, float]) -> st
     ordered = sorted((name for name in names if names[name] >= NOTHING), key=lambda name: -names[name])
     alone = base if other.libc_in_kernel or sums[1] > sums[0] else other
     what = some([spoken(name) for name in ordered], 4)
-    return (f"Left out: {what}, as libc alone answers {'it' if len(ordered) == 1 else 'them'} on "
-            f"{alone.spec} ({number(sums[0])} instructions outside libc on {base.spec}, {number(sums[1])} on "
+    return (f"Left out: {what}, as libc answers {'it' if len(ordered) == 1 else 'them'} on {alone.spec}, "
+            f"alone or mostly ({number(sums[0])} instructions outside libc on {base.spec}, {number(sums[1])} on "
             f"{other.spec}).")  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def sentence(finding: Finding, base: str, other: str, names: Mapping[int, str], 
     instead = some([function.name for function in finding.instead], 3)
     less = base if finding.change.delta > 0 else other
     text += f": {_functions(finding)}" + (f" ({less}: {instead})." if instead else ".")
-    return " ".join(filter(None, (text, _why(finding, base, other), _later(finding))))
+    return " ".join(filter(None, (text, _why(finding, base, other), _later(finding), traded(finding, other))))
 
 
 def _functions(finding: Finding) -> str:
@@ -158,6 +158,15 @@ def elsewhere(finding: Finding, base: str, other: str) -> str:
     said = (told[place].format(guest=guest, what=what)
             for place, guest in zip(finding.places, (base, other), strict=True))  # fmt: skip
     return " ".join(filter(None, said))
+
+
+def traded(finding: Finding, other: str) -> str:
+    """What the guest does by string instructions in exchange: a loop of moves counts each, a REP instruction once."""
+    delta, exchanged = finding.change.delta, finding.other_cost
+    if finding.cost != "instructions" or delta * exchanged >= 0 or abs(exchanged) < abs(delta):
+        return ""
+    return (f"In exchange, {other} moves or sets {number(abs(exchanged))} {'fewer' if exchanged < 0 else 'more'} bytes "
+            "by string instructions there.")  # fmt: skip
 
 
 def _later(finding: Finding) -> str:

@@ -20,7 +20,7 @@ def render(comparison: Comparison) -> Iterator[str]:
     yield f"to {base} and &plusmn; half its range over the seeds, in percent of it. String bytes stand below where "
     yield "they matter; in bold is who executes fewest instructions, if the seeds alone do not make it so"
     in_libc = any(entry.in_libc for row in overview.rows for entry in row.entries)
-    yield "; <i>libc</i>: there, or on the base, libc does most of it, and is not compared" if in_libc else ""
+    yield "; <i>libc</i>: there, or on the base, it is libc's work, which is not compared" if in_libc else ""
     yield ".</caption>"
     heads = "".join(f"<th scope=col class=n>{spec}</th>" for spec in specs)
     yield f"<thead><tr><th scope=col>phase</th>{heads}</tr></thead>\n<tbody>"

@@ -84,7 +84,7 @@ def _overview(comparison: Comparison) -> Iterator[Text]:
     if told:
         yield from _block(f"Fewest instructions of all: {'; '.join(told)}.", "", "  ")
     if any(entry.in_libc for row in comparison.overview.rows for entry in row.entries):
-        yield from _block("libc: there, or on the base, it is mostly libc's work, which is not compared.", "", "  ")
+        yield from _block("libc: there, or on the base, it is libc's work, which is not compared.", "", "  ")
     missing = [f"{row.name} on {listed(specs)}" for row in comparison.overview.rows
                if (specs := [guest.spec for guest, entry in zip(comparison.guests, row.entries, strict=True)
                              if entry.instructions is None])]  # fmt: skip
