@@ -1,44 +1,107 @@
-"""Make the golden recordings and the texts expected of them again: ``python -m tests.golden.refresh [--texts]``.
+"""Make golden recordings and the texts expected of them again: ``python -m tests.golden.refresh [NAME...] [--texts]``.
 
-Without an option it boots the real guests (half a minute, more if a kernel must be fetched first) and replaces
-everything here; with ``--texts`` it keeps the recordings and writes only what is computed from them.  Read the
-difference before committing it: it is what users will see.
+Boots the real guests (half a minute for ``linux``; minutes for the others, which need the kernels of ``KERNELS`` in
+``weaklink guests list``) and replaces the recordings; with ``--texts`` it keeps them and writes only what is computed
+from them.  Read the difference before committing it: it is what users will see.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from analysis.compare import Comparison, compare
 from analysis.views import json, terminal
+from images import apps
 from probes import archive
+from probes.recording import Recording
+from profiler import recorded
 
 HERE = Path(__file__).resolve().parent
-RECORDINGS = HERE / "linux.recordings"
-TEXT = HERE / "explain.txt"
+CLIENT = HERE.parents[1] / "docs" / "redis_client.c"
+KERNELS = ("linux", "osv:libc", "osv:static", "osv:glibc", "freebsd")
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One archive of recordings: an app, or a program by its name in PATH.  The first guest is the base.
+
+    ``run`` are further arguments of ``weaklink run``, ``events`` is the phase whose events are kept; None keeps all.
+    """
+
+    name: str
+    place: Path
+    guests: tuple[str, ...]
+    seeds: int
+    run: tuple[str, ...]
+    app: str
+    events: str | None = None
+
+    @property
+    def text(self) -> Path:
+        """The file with what ``weaklink explain`` says of it."""
+        return HERE / f"{self.name}.txt"
+
+    def recordings(self) -> list[Recording]:
+        """All of them."""
+        return archive.read(self.place)
+
+    def comparison(self) -> Comparison:
+        """All guests against the first."""
+        return _comparison(self)
+
+    def explained(self) -> str:
+        """What ``weaklink explain`` says of it."""
+        return terminal.render(self.comparison()).rstrip("\n") + "\n"
+
+    def record(self) -> None:
+        """Boot the guests and keep what they did."""
+        from profiler.cli.main import main
+
+        with tempfile.TemporaryDirectory(dir=HERE) as work:
+            app = self.app if self.app in apps.names() else str(shutil.which(self.app))
+            head = ["run", app, "--guests", ",".join(self.guests), "--seeds", str(self.seeds)]
+            if code := main([*head, "--out", f"{work}/out", *self.run]):
+                raise SystemExit(code)
+            events = [] if self.events is None else ["--events", self.events]
+            (root,) = (place for place in Path(work, "out").iterdir() if place.is_dir())
+            if code := main(["pack", str(root), "--out", str(self.place), *events]):
+                raise SystemExit(code)
+
+
+def _kernels(name: str, app: str, guests: tuple[str, ...], events: str, *run: str) -> Golden:
+    return Golden(name, recorded.HERE / f"{name}.recordings", guests, 8, run, app, events)
+
+
+GOLDEN = {
+    golden.name: golden
+    for golden in (
+        Golden("linux", HERE / "linux.recordings", ("linux", "linux+audit=1", "linux+init_on_alloc=0"), 2,
+               ("--phases", "map-unmap,file-create,tcp-pingpong"), "tour"),
+        _kernels("tour", "tour", KERNELS, "null-call"),
+        _kernels("sqlite", "sqlite", KERNELS, "lookup"),
+        _kernels("redis", "redis-server", ("linux", "osv:glibc"), "ping", "--with", str(CLIENT), "--window", "marker",
+                 "--op", "request", "--", "--save", "", "--appendonly", "no"),
+    )
+}  # fmt: skip
 KEYS = HERE / "findings.keys"
-GUESTS = ("linux", "linux+audit=1", "linux+init_on_alloc=0")
-PHASES = ("map-unmap", "file-create", "tcp-pingpong")
-SEEDS = 2
 
 
-def comparison() -> Comparison:
-    """What is recorded here, against the first guest."""
-    return compare(archive.read(RECORDINGS), GUESTS[0])
-
-
-def text() -> str:
-    """What ``weaklink explain`` says of it."""
-    return terminal.render(comparison()).rstrip("\n") + "\n"
+@cache
+def _comparison(golden: Golden) -> Comparison:
+    return compare(golden.recordings(), golden.guests[0])
 
 
 def keys() -> str:
     """The fields of ``findings.json``, a line each; [] stands for any number of items."""
-    return "".join(f"{path}\n" for path in sorted(set(_paths(json.findings(comparison()), ""))))
+    every = (path for golden in GOLDEN.values() for path in _paths(json.findings(golden.comparison()), ""))
+    return "".join(f"{path}\n" for path in sorted(set(every)))
 
 
 def _paths(value: Any, where: str) -> Iterator[str]:
@@ -53,23 +116,13 @@ def _paths(value: Any, where: str) -> Iterator[str]:
         yield f"{where} {kind}"
 
 
-def record() -> None:
-    """Boot the guests and put what they did here."""
-    from profiler.cli.main import main
-
-    with tempfile.TemporaryDirectory(dir=HERE) as work:
-        command = ["run", "tour", "--guests", ",".join(GUESTS), "--seeds", str(SEEDS), "--phases", ",".join(PHASES)]
-        code = main([*command, "--out", f"{work}/out"])
-        if code:
-            raise SystemExit(code)
-        if main(["pack", f"{work}/out/tour", "--out", str(RECORDINGS)]):
-            raise SystemExit(1)
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(GOLDEN)} (all, if none is given)")
     parser.add_argument("--texts", action="store_true", help="keep the recordings")
-    if not parser.parse_args().texts:
-        record()
-    TEXT.write_text(text(), encoding="utf-8")
+    chosen = parser.parse_args()
+    for name in chosen.names or GOLDEN:
+        if not chosen.texts:
+            GOLDEN[name].record()
+        GOLDEN[name].text.write_text(GOLDEN[name].explained(), encoding="utf-8")
     KEYS.write_text(keys(), encoding="utf-8")
