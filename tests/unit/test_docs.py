@@ -52,7 +52,7 @@ ALL = [(page, command) for page in PAGES for command in commands(page)]
 def test_commands_are_found() -> None:
     assert ("README.md", "./weaklink-dev demo") in ALL
     assert ("README.md", "weaklink explain DIR --against GUEST") in ALL
-    assert ("docs/explain.md", "weaklink explain DIR --against GUEST [--format text|json|markdown]") in ALL
+    assert ("docs/explain.md", "weaklink explain DIR --against GUEST [--brief] [--format text|json|markdown]") in ALL
     assert variants("weaklink explain DIR [--format text|json]")[-1] == [
         "weaklink", "explain", "out", "--format", "json"]  # fmt: skip
 
