@@ -10,7 +10,7 @@ _default:
 setup:
     @{{ if env("WEAKLINK_DEV_READY", "") == "" { "./weaklink-dev --version >/dev/null" } else { "true" } }}
 
-# record one kernel with two boot options, verify, explain, report: out/demo/
+# record the same app on every kernel that is here, verify, explain, report: out/demo/
 demo *ARGUMENTS: setup
     weaklink demo --out out/demo {{ ARGUMENTS }}
 

@@ -19,6 +19,7 @@ PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "d
 PROGRAMS = ("weaklink", "./weaklink-dev", "just", "python -m")
 STANDS_FOR = {
     "APP": "tour", "A,B": "linux,linux+audit=1", "N": "3", "DIR": "out", "GUEST": "linux", "FILE": "page.html",
+    "KIND": "linux",
 }  # fmt: skip
 OWN_PATH = re.compile(r"(?:profiler|images|probes|analysis|tests|docs)/(?:[\w.-]+/)*(?:[\w-]+\.\w+)?")
 
@@ -110,6 +111,14 @@ def test_the_readmes_commands_work_on_recordings(tmp_path: Path, capsys: pytest.
     assert "__audit_syscall_entry" in said["explain"]
     assert said["report"] == f"{tmp_path / 'report.html'}\n"
     assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_what_the_readme_shows_is_what_is_said_of_the_recordings() -> None:
+    said = set((ROOT / "tests/golden/tour.txt").read_text(encoding="utf-8").splitlines())
+    shown = [line for block in re.findall(r"```text\n(.*?)```", text_of("README.md"), re.DOTALL)
+             for line in block.splitlines()]  # fmt: skip
+    assert len(shown) > 30
+    assert [line for line in shown if line not in said] == [], "take it from tests/golden/tour.txt"
 
 
 def test_the_example_of_reading_a_recording_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
