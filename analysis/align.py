@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from analysis.columns import index_of, joined
 from analysis.ledger import WHERE, Cost, GuestLedger
 from analysis.split import Floats, split
 
@@ -69,37 +70,41 @@ def align(base: GuestLedger, other: GuestLedger, cost: Cost) -> Cells:
     """The outer join of two guests.  What only one side has is 0 on the other."""
     import pandas as pd
 
-    index = base.costs[cost].index.union(other.costs[cost].index).sort_values()
-    sides = [ledger.costs[cost].reindex(index, fill_value=0.0) for ledger in (base, other)]
-    cell_runs = [side.groupby(level=CELL).sum() for side in sides]
-    frame = cell_runs[0].index.to_frame(index=False)
-    runs = [side.to_numpy(dtype=np.float64) for side in cell_runs]
+    frames = [ledger.costs[cost] for ledger in (base, other)]
+    levels, codes, *places = joined(frames[0].index, frames[1].index)
+    sides = [np.zeros((len(codes[0]), frame.shape[1])) for frame in frames]
+    for side, place, one in zip(sides, places, frames, strict=True):
+        side[place] = one.to_numpy(dtype=np.float64)
+    # The union is sorted: functions of a cell stand together, in the order of the cells.
+    changed = np.any([np.diff(code, prepend=-1) != 0 for code in codes[: len(CELL)]], axis=0)
+    cells, starts = np.cumsum(changed) - 1, np.flatnonzero(changed)
+    runs = [np.add.reduceat(side, starts, axis=0) if len(starts) else side for side in sides]
+    keys = index_of(levels[: len(CELL)], [code[starts] for code in codes[: len(CELL)]], CELL)
+    frame = keys.to_frame(index=False)
     frame["base"], frame["other"] = (side.mean(axis=1) for side in runs)
     frame["delta"] = frame["other"] - frame["base"]
+    asked = keys.droplevel("layer")
     where: list[Floats] = []
     sizes: list[Floats] = []
     for name, ledger in (("base", base), ("other", other)):
-        keys = pd.MultiIndex.from_frame(frame[["phase", "operation"]])
-        frame[f"{name}_calls"] = _calls(frame, ledger)
-        deferred = ledger.deferred.mean(axis=1).reindex(cell_runs[0].index, fill_value=0.0)
+        frame[f"{name}_calls"] = _calls(frame, asked, ledger)
+        deferred = ledger.deferred.mean(axis=1).reindex(keys, fill_value=0.0)
         frame[f"{name}_deferred"] = deferred.to_numpy()
-        where.append(ledger.where.reindex(keys, fill_value=0.0)[list(WHERE)].to_numpy(dtype=np.float64))
+        where.append(ledger.where.reindex(asked, fill_value=0.0)[list(WHERE)].to_numpy(dtype=np.float64))
         # What is answered where nothing is compared is not called, as far as this comparison goes.
         counted = ledger.costs["instructions"].mean(axis=1).groupby(level=["phase", "operation"]).sum()
-        elsewhere = (counted.reindex(keys, fill_value=0.0).to_numpy() == 0) & (where[-1].sum(axis=1) > 0)
+        elsewhere = (counted.reindex(asked, fill_value=0.0).to_numpy() == 0) & (where[-1].sum(axis=1) > 0)
         calls = np.where(elsewhere, 0.0, frame[f"{name}_calls"].to_numpy(dtype=np.float64))
         sizes += [calls, frame[name].to_numpy(dtype=np.float64)]
     parts = split(*sizes)
     frame["count"], frame["unit"], frame["structural"] = parts.count, parts.unit, parts.structural
 
-    # The union is sorted, and so are its groups: functions of a cell stand together, in the order of the cells.
-    cells = sides[0].groupby(level=CELL).ngroup().to_numpy()
     functions = pd.DataFrame(
         {
             "cell": cells,
-            "function": index.get_level_values("function"),
-            "base": sides[0].mean(axis=1).to_numpy(),
-            "other": sides[1].mean(axis=1).to_numpy(),
+            "function": np.array(levels[-1], dtype=object)[codes[-1]],
+            "base": sides[0].mean(axis=1),
+            "other": sides[1].mean(axis=1),
         }
     )
     functions["delta"] = functions["other"] - functions["base"]
@@ -107,12 +112,9 @@ def align(base: GuestLedger, other: GuestLedger, cost: Cost) -> Cells:
     return Cells(cost, frame, runs[0], runs[1], functions, bounds, where[0], where[1])
 
 
-def _calls(frame: pd.DataFrame, ledger: GuestLedger) -> Floats:
+def _calls(frame: pd.DataFrame, asked: pd.Index[Any], ledger: GuestLedger) -> Floats:
     """Calls per op of each cell: entries of its operation; for ``user`` the op, for ``background`` the window."""
-    import pandas as pd
-
-    keys = pd.MultiIndex.from_frame(frame[["phase", "operation"]])
-    found = ledger.calls.mean(axis=1).reindex(keys, fill_value=0.0).to_numpy(dtype=np.float64)
+    found = ledger.calls.mean(axis=1).reindex(asked, fill_value=0.0).to_numpy(dtype=np.float64)
     window = 1 / frame["phase"].map(ledger.ops).to_numpy(dtype=np.float64)
     operation = frame["operation"].to_numpy()
     return np.where(operation == "user", 1.0, np.where(operation == "background", window, found))

@@ -10,6 +10,7 @@ import numpy as np
 
 from analysis import words
 from analysis.align import Cells, align
+from analysis.columns import phases as rows_of
 from analysis.comparable import ASIDE, Scope, check_comparable, differing_reports, scope
 from analysis.comparison import Comparison, Guest, Pair, PhaseComparison
 from analysis.ledger import COSTS, Cost, GuestLedger, of_guest
@@ -39,7 +40,7 @@ class _Side:
         seen: dict[int, int] = {}
         columns = ("number", "name", "status", "reason", "ops")
         for one in self.recordings:
-            for number, name, status, reason, ops in zip(*(one.phases[c].tolist() for c in columns), strict=True):
+            for number, name, status, reason, ops in rows_of(one, columns):
                 if self.names.setdefault(number, name) != name:
                     raise _other_phases(number, self.names[number], name)
                 seen[number] = seen.get(number, 0) + 1
@@ -102,8 +103,13 @@ def compare(recordings: Sequence[Recording], against: str) -> Comparison:
         qemu=first["qemu"]["version"],
         mode=first["probe"]["mode"],
         guests=people,
-        overview=overview(names, paired[0][1][0] if not sides[0].ledger else sides[0].ledger,
-                          [ledgers for _, ledgers in paired], [side.bad for side in sides], MATERIAL),
+        overview=overview(
+            names,
+            paired[0][1][0] if not sides[0].ledger else sides[0].ledger,
+            [ledgers for _, ledgers in paired],
+            [side.bad for side in sides],
+            MATERIAL,
+        ),
         pairs=tuple(pair for pair, _ in paired),
         few_seeds=min(guest.runs for guest in people) < FEW_SEEDS,
         notes=_notes(guests, people, measure),
@@ -230,8 +236,8 @@ def _phase(number: int, name: str, question: str, op: str, base: GuestLedger, ot
         leads=leads,
         headline=headline,
         in_libc=in_libc,
-        differs=not all(in_libc) and (changes["instructions"].verdict == "differs"
-                                      or (changes["rep_bytes"].verdict == "differs" and material)),
+        differs=not all(in_libc)
+        and (changes["instructions"].verdict == "differs" or (changes["rep_bytes"].verdict == "differs" and material)),
         findings=findings["instructions"],
         byte_findings=findings["rep_bytes"],
         apart=words.apart(base, other, once),

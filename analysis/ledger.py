@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.calls import phase_calls
+from analysis import columns
+from analysis.columns import Columns, Mask
 from analysis.comparable import ASIDE, libc_in_kernel
+from analysis.split import Floats
 from analysis.statistics import Spread, spread
 from probes.names import readable
 from probes.recording import Recording
@@ -159,86 +161,92 @@ def of_guest(recordings: Sequence[Recording], phases: Sequence[int], *, aside: b
 
     recordings = sorted(recordings, key=lambda recording: recording.seed)
     ops = _ops(recordings, phases)
-    parts: list[pd.DataFrame] = []
-    shares: list[pd.Series[float]] = []
-    where: list[pd.DataFrame] = []
-    for recording in recordings:
-        frame = _stripped(recording)
-        frame = frame[frame["phase"].isin(list(phases))]
-        out = frame["layer"].isin(LEFT_OUT)
-        everything, outside = (part.groupby("phase")["instructions"].sum() for part in (frame, frame[out]))
-        shares.append(outside.reindex(everything.index, fill_value=0) / everything)
-        own = (frame["layer"] == "user") | ((frame["layer"] == "libc") & (frame["in_user"] | libc_in_kernel(recording)))
-        where.append(_where(frame, own.to_numpy(), out.to_numpy()))
-        if aside:
-            out |= own
-        parts.append(frame[~out].groupby(KEYS, sort=False)[["instructions", "rep_bytes", "deferred"]].sum())
-    seeds = [recording.seed for recording in recordings]
-    joined = pd.concat(parts, axis=1, keys=range(len(parts)), sort=False).fillna(0).sort_index()
-    kept = _different([joined[number].to_numpy() for number in range(len(parts))])
-    per_op = 1 / joined.index.get_level_values("phase").map(ops).to_numpy(dtype=np.float64)
+    seeds, count = [recording.seed for recording in recordings], len(recordings)
+    rows = _stripped(recordings)
+    rows = rows.where(np.isin(rows.values["phase"], list(phases)))
+    out = rows.coded("layer", LEFT_OUT)
+    own = _own(rows, np.array([libc_in_kernel(recording) for recording in recordings]))
 
-    def measure(name: str) -> pd.DataFrame:
-        frame = joined.loc[:, [(number, name) for number in kept]].mul(per_op, axis=0)
-        frame.columns = pd.Index([seeds[number] for number in kept])
-        return frame
+    by_phase, index = rows.groups(["phase"])
+    sums = [rows.sums(values, by_phase, len(index), count) for values in (rows.values["instructions"] * out,
+                                                                          rows.values["instructions"])]  # fmt: skip
+    with np.errstate(invalid="ignore"):
+        left_out = dict(zip(index.get_level_values(0).tolist(), np.nanmean(sums[0] / sums[1], axis=1), strict=True))
 
-    calls = pd.concat([phase_calls(recordings[number]) for number in kept], axis=1, keys=[seeds[n] for n in kept])
-    calls = calls.fillna(0).astype(float)
-    calls = calls[calls.index.get_level_values("phase").isin(list(phases))]
-    left_out = pd.concat(shares, axis=1).mean(axis=1)
-    places = pd.concat([where[number] for number in kept]).groupby(level=["phase", "operation"]).sum() / len(kept)
+    compared = rows.where(~(out | own) if aside else ~out)
+    group, keys = compared.groups(KEYS)
+    cube = [compared.sums(name, group, len(keys), count) for name in (*COSTS, "deferred")]
+    kept = _different([np.stack([sums[:, number] for sums in cube]) for number in range(count)])
+    named = pd.Index([seeds[number] for number in kept])
+
+    def per_op(sums: Floats, index: pd.MultiIndex) -> Floats:
+        scaled: Floats = sums / index.get_level_values("phase").map(ops).to_numpy(dtype=np.float64)[:, None]
+        return scaled
+
+    def measure(sums: Floats) -> pd.DataFrame:
+        return pd.DataFrame(per_op(sums[:, kept], keys), index=keys, columns=named)
+
+    calls = columns.read(recordings, "calls", ["phase", "operation", "calls"])
+    calls = calls.where(np.isin(calls.values["phase"], list(phases)))
+    called, operations = calls.groups(["phase", "operation"])
+    entries = calls.sums("calls", called, len(operations), count)[:, kept]
     return GuestLedger(
         spec=recordings[0].spec,
         seeds=tuple(seeds),
         runs=tuple(seeds[number] for number in kept),
-        costs={cost: measure(cost) for cost in COSTS},
-        deferred=measure("deferred").groupby(level=["phase", "operation", "layer"]).sum(),
-        where=places.mul(1 / places.index.get_level_values("phase").map(ops).to_numpy(dtype=np.float64), axis=0),
-        calls=calls.mul(1 / calls.index.get_level_values("phase").map(ops).to_numpy(dtype=np.float64), axis=0),
+        costs={cost: measure(sums) for cost, sums in zip(COSTS, cube, strict=False)},
+        deferred=measure(cube[-1]).groupby(level=["phase", "operation", "layer"]).sum(),
+        where=_where(rows, own, out, kept, per_op),
+        calls=pd.DataFrame(per_op(entries, operations), index=operations, columns=named),
         ops=ops,
-        left_out={int(cast(int, phase)): float(share) for phase, share in left_out.items()},
+        left_out={int(phase): float(share) for phase, share in left_out.items() if share == share},
         aside=aside,
         libc_in_kernel=libc_in_kernel(recordings[0]),
     )
 
 
-def _where(frame: pd.DataFrame, own: npt.NDArray[np.bool_], out: npt.NDArray[np.bool_]) -> pd.DataFrame:
-    """Of a recording's rows: the instructions of each operation by WHERE."""
+def _own(rows: Columns, in_kernel: Mask) -> Mask:
+    """The rows that are the app's own build's, given for each run whether its libc is the kernel."""
+    in_libc = rows.coded("layer", ["libc"]) & (rows.coded("space", ["user"]) | in_kernel[rows.run])
+    return rows.coded("layer", ["user"]) | in_libc
+
+
+def _where(rows: Columns, own: Mask, out: Mask, kept: Sequence[int],
+           per_op: Callable[[Floats, pd.MultiIndex], Floats]) -> pd.DataFrame:  # fmt: skip
+    """The instructions of each operation by WHERE, means over the runs ``kept``."""
     import pandas as pd
 
-    instructions = frame["instructions"].to_numpy()
-    layers = frame["layer"].to_numpy()
-    masks = {"user": own & (layers == "user"), "libc": own & (layers == "libc"),
-             "outside": ~own & ~out & frame["in_user"].to_numpy(), "kernel": ~own & ~out & ~frame["in_user"].to_numpy(),
-             "emulation": out}  # fmt: skip
-    columns = {name: np.where(masks[name], instructions, 0) for name in WHERE}
-    return pd.DataFrame(columns).groupby([frame["phase"].to_numpy(), frame["operation"].to_numpy()]).sum().rename_axis(
-        index=["phase", "operation"])  # fmt: skip
+    chosen = np.isin(rows.run, list(kept))
+    rows, own, out = rows.where(chosen), own[chosen], out[chosen]
+    user, in_user = rows.coded("layer", ["user"]), rows.coded("space", ["user"])
+    masks = {"user": own & user, "libc": own & ~user, "outside": ~own & ~out & in_user,
+             "kernel": ~own & ~out & ~in_user, "emulation": out}  # fmt: skip
+    group, index = rows.groups(["phase", "operation"])
+    whole = [np.bincount(group, weights=rows.values["instructions"] * masks[name], minlength=len(index))
+             for name in WHERE]  # fmt: skip
+    return pd.DataFrame(per_op(np.stack(whole, axis=1) / len(kept), index), index=index, columns=list(WHERE))
 
 
-def _stripped(recording: Recording) -> pd.DataFrame:
-    """The ledger with deferred work under the operation that caused it, and its instructions in a column too."""
-    import pandas as pd
-
-    frame = recording.frame("ledger", [*KEYS, "space", "instructions", "rep_bytes"])
-    names = [str(name) for name in frame["operation"].cat.categories]
-    codes = frame["operation"].cat.codes.to_numpy()
-    deferred = np.array([name.startswith(DEFERRED) for name in names], dtype=bool)[codes]
-    frame["deferred"] = np.where(deferred, frame["instructions"], 0)
-    frame["operation"] = np.array([name.removeprefix(DEFERRED) for name in names], dtype=object)[codes]
-    frame["in_user"] = (frame["space"] == "user").to_numpy()
-    frame["layer"] = frame["layer"].astype(object)
-    shown = np.array([readable(str(name)) for name in frame["function"].cat.categories], dtype=object)
-    frame["function"] = shown[frame["function"].cat.codes.to_numpy()]
-    return pd.DataFrame(frame)
+def _stripped(recordings: Sequence[Recording]) -> Columns:
+    """The ledgers with deferred work under the operation that caused it, and its instructions in a column too."""
+    names = [*KEYS, "space", "instructions", "rep_bytes"]
+    rows = columns.read(recordings, "ledger", names, {"function": readable})
+    plain = [name.removeprefix(DEFERRED) for name in rows.names["operation"]]
+    known = sorted(set(plain))
+    codes = np.array([known.index(name) for name in plain], dtype=np.int64)
+    later = np.array([name.startswith(DEFERRED) for name in rows.names["operation"]], dtype=bool)
+    operation = rows.values["operation"]
+    return Columns(
+        rows.run,
+        {**rows.values, "operation": codes[operation], "deferred": rows.values["instructions"] * later[operation]},
+        {**rows.names, "operation": known},
+    )
 
 
 def _ops(recordings: Sequence[Recording], phases: Sequence[int]) -> dict[int, int]:
     found: dict[int, int] = {}
     for recording in recordings:
-        frame = recording.phases
-        for number, ops in zip(frame["number"].tolist(), frame["ops"].tolist(), strict=True):
+        for number, ops in columns.phases(recording, ("number", "ops")):
             if number in phases and found.setdefault(number, ops) != ops:
                 raise NotComparable(f"phase {number} of {recording.spec} did {ops} ops under one seed, and "
                                     f"{found[number]} under another",

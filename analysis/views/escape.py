@@ -22,7 +22,10 @@ def clean(text: object, longest: int = LONGEST) -> str:
     Combining marks are dropped too: stacked on one cell they cover the lines above.
     """
     kept = []
-    for character in str(text)[: 4 * longest]:
+    plain = str(text)
+    if len(plain) <= longest and plain.isascii() and plain.isprintable():
+        return plain
+    for character in plain[: 4 * longest]:
         kind = unicodedata.category(character)
         if kind[0] == "Z" or character in "\t\n\r":
             kept.append(" ")

@@ -38,6 +38,8 @@ def render(comparison: Comparison, *, brief: bool = False) -> str:
 
 def fit(text: str, width: int) -> str:
     """``text`` in exactly ``width`` terminal cells, cut with an ellipsis where it is longer."""
+    if len(text) <= width and text.isascii():
+        return text.ljust(width)
     return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
