@@ -288,7 +288,7 @@ def run_own(root: Path, out: Path, source: Path, own: frozenset[str], guest: str
     subprocess.run(command, check=True, timeout=60)
     digest = hashlib.sha256(elf.read_bytes()).hexdigest()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(apps, "build", lambda *asked, **more: Program(elf, digest, target, digest, own))
+        patch.setattr(apps, "build", lambda *asked, **more: Program(elf, digest, "linux-static", digest, own))
         assert run(out, guest, "1", "--phases", "null-call", *more) == 0
     return at(out, guest)
 
