@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from analysis.text import listed
+from analysis.text import listed, some
 from probes.recording import Recording
 from profiler.errors import NotComparable
 
@@ -14,6 +14,10 @@ ASIDE: Final = ("user", "libc")
 """Layers of the app's own build: they are compared only where all guests run the same build and the same libc."""
 SHOWN_REPORTS: Final = ("mitigations", "pti", "clocksource", "vendor")
 """What a guest says of itself that can make a difference of its own; differences are shown above the findings."""
+
+
+NAMED: Final = 4
+"""Mitigations of another kind of kernel that are named."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +98,21 @@ def libc_in_kernel(recording: Recording) -> bool:
     return bool(recording.manifest["guest"].get("libc_in_kernel", False))
 
 
-def differing_reports(base: Mapping[str, str], other: Mapping[str, str]) -> tuple[tuple[str, str, str], ...]:
-    """Key, base, other: what two guests say of themselves and may make a difference, as short as it can be said."""
+def differing_reports(base: Mapping[str, str], other: Mapping[str, str], alike: bool
+                      ) -> tuple[tuple[str, str, str], ...]:  # fmt: skip
+    """Key, base, other: what two guests both say of themselves and may make a difference, as short as it can be said.
+
+    Kernels that are not ``alike`` name their settings differently: of lists, only what is switched on is said.
+    """
     found = []
     for key in SHOWN_REPORTS:
-        sides = base.get(key, "not said"), other.get(key, "not said")
-        if sides[0].casefold() != sides[1].casefold() and (short := _shortened(*sides)):
+        sides = base.get(key, ""), other.get(key, "")
+        if all(sides) and sides[0].casefold() != sides[1].casefold() and (short := _shortened(*sides, alike)):
             found.append((key, *short))
     return tuple(found)
 
 
-def _shortened(base: str, other: str) -> tuple[str, str] | None:
+def _shortened(base: str, other: str, alike: bool) -> tuple[str, str] | None:
     """Of two lists ``name=state;...`` of the same names the entries that differ, else what is switched on; None: same.
 
     Two texts stay as they are.
@@ -113,7 +121,7 @@ def _shortened(base: str, other: str) -> tuple[str, str] | None:
     if not any(lists):
         return base, other
     names = {**lists[0], **lists[1]}
-    if len(lists[0].keys() & lists[1].keys()) >= len(names) / 2:
+    if alike and len(lists[0].keys() & lists[1].keys()) >= len(names) / 2:
         names = {name: "" for name in names if lists[0].get(name) != lists[1].get(name)}
         sides = ["; ".join(f"{name}={entries.get(name, 'not listed')}" for name in names) for entries in lists]
         return (sides[0], sides[1]) if names else None
@@ -127,12 +135,13 @@ def _entries(text: str) -> dict[str, str]:
     return {name.strip(): state.strip() for name, _, state in parts} if all(equals for _, equals, _ in parts) else {}
 
 
-_OFF: Final = ("not affected", "vulnerable", "inactive", "none", "off", "0")
+_OFF: Final = ("not affected", "vulnerable", "processor vulnerable", "kvm: vulnerable", "unknown", "inactive", "none",
+               "off", "0")  # fmt: skip
 
 
 def _active(text: str, entries: Mapping[str, str]) -> str:
     """What is switched on, in words; ``none`` where nothing is."""
     if entries:
-        on = [f"{name}={state}" for name, state in entries.items() if not state.casefold().startswith(_OFF)]
-        return "; ".join(on) or "none"
+        on = [name for name, state in entries.items() if not state.casefold().startswith(_OFF)]
+        return f"{len(on)} active ({some(on, NAMED)})" if on else "none"
     return "none" if text.casefold().startswith(_OFF) else text

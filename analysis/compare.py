@@ -111,7 +111,7 @@ def compare(recordings: Sequence[Recording], against: str) -> Comparison:
             MATERIAL,
         ),
         pairs=tuple(pair for pair, _ in paired),
-        few_seeds=min(guest.runs for guest in people) < FEW_SEEDS,
+        few_seeds=any(guest.runs < FEW_SEEDS and (guest.runs > 1 or len(guest.seeds) < FEW_SEEDS) for guest in people),
         notes=_notes(guests, people, measure),
     )
 
@@ -181,10 +181,11 @@ def _pair(base_side: _Side, other_side: _Side) -> tuple[Pair, tuple[GuestLedger,
         byte_findings=findings["rep_bytes"],
         what_if=words.what_if(findings[leads], whole[leads], base.spec, other.spec, "over all phases"),
         aside=_aside(base, other, ops) if aside else (),
+        left_out=(base.emulated(ops), other.emulated(ops)),
         apart=words.apart(base, other, ops),
         phases=tuple(compared),
         not_compared=tuple(not_compared),
-        differing_reports=differing_reports(guests[0].reports, guests[1].reports),
+        differing_reports=differing_reports(guests[0].reports, guests[1].reports, alike),
         cells=cells,
     )
     return pair, ledgers
@@ -296,16 +297,18 @@ def _leads(instructions: Change, string_bytes: Change, alike: bool) -> Cost:
 
 def _notes(guests: Mapping[str, Sequence[Recording]], people: Sequence[Guest], measure: Scope) -> tuple[str, ...]:
     notes = [measure.why] if measure.why else []
-    fewest = min(guest.runs for guest in people)
+    # Seeds that change nothing are not too few.
+    fewest = min((guest.runs for guest in people if guest.runs > 1 or len(guest.seeds) == 1), default=FEW_SEEDS)
     if fewest == 1:
         notes.append("few seeds: one run of a guest has no spread, so nothing says what another seed would move; "
                      f"{FEW_SEEDS} make a spread to rely on")  # fmt: skip
     elif fewest < FEW_SEEDS:
         notes.append(f"few seeds: the spread shown is over {fewest} different runs, which is a lower bound; "
                      f"{FEW_SEEDS} make it one to rely on")  # fmt: skip
-    alike = [guest.spec for guest in people if guest.runs == 1 and len(guest.seeds) > 1]
+    alike = [guest for guest in people if guest.runs == 1 and len(guest.seeds) > 1]
     if alike:
-        notes.append(f"all seeds gave the same ledger, which counts as one run: {', '.join(alike)}")
+        told = "; ".join(f"identical over {len(guest.seeds)} seeds: {guest.spec}" for guest in alike)
+        notes.append(f"{told} (what a seed changes made no difference, so that there is no spread)")
     # A seed may vary the size of memory; it matters if the guests did not run with the same sizes.
     memory = {spec: sorted({one.manifest["qemu"]["memory_mib"] for one in ones}) for spec, ones in guests.items()}
     if len({tuple(sizes) for sizes in memory.values()}) > 1:

@@ -79,6 +79,7 @@ class Pair:
     byte_findings: tuple[Finding, ...]
     what_if: str
     aside: tuple[tuple[str, float, float], ...]
+    left_out: tuple[float, float]  # as in PhaseComparison, over all phases compared
     apart: str  # operations that libc answers alone where it is not the kernel, and what they cost, in words
     phases: tuple[PhaseComparison, ...]
     not_compared: tuple[tuple[str, str], ...]  # phase, why

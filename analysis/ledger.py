@@ -119,17 +119,25 @@ class GuestLedger:
 
     def total(self, cost: Cost, phase: int) -> Spread:
         """The cost per op of a phase."""
-        return spread(self._sums[cost].get(phase, [0.0] * len(self.runs)))
+        return spread(self._sums[cost].get(phase, [0.0] * len(self.runs)), len(self.seeds))
 
     def whole(self, cost: Cost, ops: Mapping[int, float]) -> Spread:
         """The cost of all ops of some phases together (not per op), given how many ops of each."""
         rows = [[value * count for value in self._sums[cost].get(phase, [])] for phase, count in ops.items()]
-        return spread([sum(values) for values in zip(*(row for row in rows if row), strict=True)] or [0.0])
+        return spread(
+            [sum(values) for values in zip(*(row for row in rows if row), strict=True)] or [0.0], len(self.seeds)
+        )
 
     def in_libc(self, phase: int) -> bool:
         """Whether next to nothing of a phase is compared beside the app's libc, or what is that on other guests."""
         own = self._layers["libc"].get(phase, 0.0) + self.set_apart(phase)
         return self.aside and self.total("instructions", phase).mean < ELSEWHERE * own
+
+    def emulated(self, ops: Mapping[int, float]) -> float:
+        """The share of all instructions of all ops of some phases that are the emulator's, and are left out."""
+        rows = self.where.index.get_level_values("phase").map(lambda phase: ops.get(phase, 0.0)).to_numpy(np.float64)
+        whole = float((self.where[list(WHERE)].to_numpy() * rows[:, None]).sum())
+        return float((self.where["emulation"].to_numpy() * rows).sum()) / whole if whole else 0.0
 
     def of_layer(self, layer: str, ops: Mapping[int, float]) -> float:
         """Instructions of all ops of some phases in one of ``ASIDE``, mean over the runs."""

@@ -22,6 +22,7 @@ class Spread:
     low: float
     high: float
     runs: int  # runs with different ledgers; identical ones count once
+    seeds: int = 0  # all of them; 0 where nobody asks
 
     @property
     def width(self) -> float:
@@ -62,6 +63,16 @@ class Change:
         return max(self.base.width, self.other.width)
 
     @property
+    def said(self) -> str:
+        """What the seeds say of the difference's size, in at most 22 characters."""
+        sides = (self.base, self.other)
+        if any(side.runs < 2 and side.seeds < 2 for side in sides):
+            return "spread unknown"
+        if all(side.runs < 2 for side in sides):
+            return f"identical over {min(side.seeds for side in sides)} seeds"
+        return f"spread {100 * self.noise / max(self.base.mean, self.other.mean, 1e-12):.1f} %"
+
+    @property
     def verdict(self) -> Verdict:
         """Whether the difference is one.  ``differs`` with one run each means only that nothing speaks against it."""
         largest = max(abs(self.base.mean), abs(self.other.mean))
@@ -70,7 +81,7 @@ class Change:
         return "within seed spread" if abs(self.delta) <= self.noise else "differs"
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """The spread of one value per run."""
+def spread(values: Sequence[float], seeds: int = 0) -> Spread:
+    """The spread of one value per different run, of which some may stand for several seeds."""
     return Spread(mean=float(sum(values)) / len(values), low=float(min(values)), high=float(max(values)),
-                  runs=len(values))  # fmt: skip
+                  runs=len(values), seeds=seeds)  # fmt: skip

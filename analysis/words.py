@@ -137,7 +137,10 @@ def _why(finding: Finding, base: str, other: str) -> str:
     parts = {"structural": finding.structural, "count": finding.count, "unit": finding.unit}
     main = max(parts, key=lambda name: abs(parts[name]))
     if main == "structural":
-        return f"Not both guests have {what} here."
+        if min(finding.base_calls, finding.other_calls) > 0:
+            return "Most of it is on one side only."
+        lacking = base if finding.base_calls <= 0 else other
+        return f"{lacking} has no {what} here."
     whole = abs(finding.change.delta)
     mostly = "" if whole and abs(parts[main]) >= 0.95 * whole else "mostly "
     if main == "unit":
@@ -171,9 +174,12 @@ def traded(finding: Finding, other: str) -> str:
 
 def _later(finding: Finding) -> str:
     """Work that is done on behalf of the operation, by another thread and later."""
-    if abs(finding.deferred) < 0.5 * abs(finding.change.delta) or not finding.deferred:
+    later, whole = finding.deferred, finding.change.delta
+    if abs(later) < 0.5 * abs(whole) or later * whole <= 0:
         return ""
-    return f"{number(abs(finding.deferred))} of them are work done later, by a thread that it wakes."
+    size = number(abs(later))
+    many = f"{size} of them" if abs(later) <= abs(whole) else f"All of them and more ({size})"
+    return f"{many} are work done later, by a thread that it wakes."
 
 
 def part(finding: Finding, whole: Change, base: str) -> str:
@@ -183,10 +189,12 @@ def part(finding: Finding, whole: Change, base: str) -> str:
     if not whole.base.mean:
         return f"{finding.share:.0%} of the difference in {what}".replace("%", " %") + mark
     if abs(finding.share) <= CANCELLED:
-        text = f"{finding.share:.0%} of the difference in {what}".replace("%", " %")
+        against = "against the trend, " if finding.share < 0 else ""
+        text = f"{against}{abs(finding.share):.0%} of the difference in {what}".replace("%", " %")
     else:
         text = f"{percent(finding.change.delta / whole.base.mean)} of all {what} of {base}"
-    return f"{text}{mark}; {ratio(finding.alone / whole.base.mean)} with this as in {base}"
+    now, then = ratio(whole.ratio), ratio(finding.alone / whole.base.mean)
+    return f"{text}{mark}" + ("" if now == then else f"; {now} -> {then} with this as in {base}")
 
 
 CANCELLED: Final = 1.5
@@ -211,7 +219,7 @@ def what_if(findings: Sequence[Finding], whole: Change, base: str, other: str, p
     """What the guest would cost with the first findings as in the base; ``findings`` are of one cost."""
     if len(findings) < 2 or not whole.base.mean:
         return ""
-    told = [(f"the first {_COUNTED[count - 1]}" if count > 1 else "the first", findings[count - 1].together)
+    told = [(f"the first {_COUNTED[count - 1]}" if count > 1 else "the first finding", findings[count - 1].together)
             for count in (1, 2, 3) if count <= len(findings)]  # fmt: skip
     if len(findings) > 3:
         told.append((f"all {len(findings)}", findings[-1].together))

@@ -79,13 +79,16 @@ def _short(pair: Pair) -> Iterator[str]:
     told = [f"{safe(phase.name)} ({_ratio(_leading(phase))})" for phase in _largest(pair)]
     yield f", most of all {listed(told)}.</p>\n" if told else ".</p>\n"
     for key, base, other in pair.differing_reports:
-        yield f'<p class="note">{safe(key)} differs: {safe(base)} &rarr; {safe(other)}</p>\n'
+        yield f'<p class="note">Differs: {safe(key)} {safe(base)} &rarr; {safe(other)}</p>\n'
     yield "<ol>\n"
     for finding in pair.in_order:
         part = words.part(finding, pair.changes[finding.cost], pair.base.spec)
         yield f"<li>{safe(finding.sentence)} <span class=quiet>({safe(part)})</span></li>\n"
     yield f"</ol>\n<p>{safe(pair.what_if)}</p>\n" if pair.what_if else "</ol>\n"
     yield f"<p>{safe(pair.apart)}</p>\n" if pair.apart else ""
+    if max(pair.left_out) >= 0.001:
+        yield f"<p class=quiet>Left out as the emulator's: {pair.left_out[0]:.1%} and {pair.left_out[1]:.1%} "
+        yield "of all instructions.</p>\n"
     told = [f"{layer} {number(base)} and {number(other)}" for layer, base, other in pair.aside]
     yield f"<p class=quiet>Not compared, in instructions: {listed(told)}.</p>\n" if told else ""
 
@@ -208,9 +211,7 @@ def _wide(caption: str, head: str, rows: Sequence[str]) -> Iterator[str]:
 
 
 def _figures(change: Change, matters: bool) -> tuple[str, str, str, str]:
-    runs = min(change.base.runs, change.other.runs)
-    width = change.noise / max(change.base.mean, change.other.mean, 1e-12)
-    spread = "unknown" if runs < 2 else f"{100 * width:.1f}&nbsp;%"
+    spread = change.said.removeprefix("spread ").replace(" %", "&nbsp;%")
     ratio = _ratio(change)
     if matters and change.verdict == "differs":
         ratio = f"<b class={'more' if change.delta > 0 else 'less'}>{ratio}</b>"

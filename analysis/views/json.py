@@ -82,6 +82,7 @@ def _pair(pair: Pair) -> dict[str, Any]:
         "links": pair.links,
         "what_if": pair.what_if,
         "not_explained": {cost: _round(value) for cost, value in pair.rest.items()},
+        "left_out_share": dict(zip(("base", "other"), map(_round, pair.left_out), strict=True)),
         "aside": _aside(pair.aside),
         "apart": pair.apart,
         "differing_phases": [names[number] for number in pair.differing_phases],

@@ -65,7 +65,7 @@ def _pair(pair: Pair) -> Iterator[str]:
     yield f"## {safe(pair.other.spec)} against {safe(pair.base.spec)}"
     yield ""
     for key, base, other in pair.differing_reports:
-        yield f"- {safe(key)} differs: {safe(base)} -> {safe(other)}"
+        yield f"- differs: {safe(key)} {safe(base)} -> {safe(other)}"
     yield f"**{safe(pair.other.spec)} {safe(pair.headline)}.** {safe(pair.links)}"
     yield ""
     for rank, finding in enumerate(pair.in_order, start=1):

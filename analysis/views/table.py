@@ -54,8 +54,8 @@ def _cell(change: Change | None, based: bool, entry: Entry, apart: float) -> str
 
 
 def interval(change: Change) -> str:
-    """Half the range of the ratio over the seeds, in percent of it, in 4 characters; empty with one run of a side."""
-    if min(change.base.runs, change.other.runs) < 2 or not change.base.low or not change.other.mean:
+    """Half the range of the ratio over the seeds, in percent of it, in 4 characters; empty with one seed of a side."""
+    if change.said == "spread unknown" or not change.base.low or not change.other.mean:
         return ""
     low, high = change.other.low / change.base.high, change.other.high / change.base.low
     half = 100 * (high - low) / (high + low)

@@ -67,7 +67,7 @@ def _summary(comparison: Comparison) -> Iterator[Text]:
     for guest in guests:
         yield _cut(f"  {fit(clean(guest.spec), 28)} {fit(clean(guest.kernel), 24)} {_seeds(guest)}")
         if guest.fair and len({guest.fair for guest in guests}) > 1:
-            yield from _block(f"fair for: {guest.fair}", "    ", "      ")
+            yield from _block(f"fair for {guest.fair}", "    ", "      ")
     if len(machines) > 1:
         told = [f"{listed(specs)} on {machine}" for machine, specs in machines.items()]
         yield from _block(f"machines differ: {'; '.join(told)}", "", "  ", "yellow")
@@ -77,7 +77,7 @@ def _summary(comparison: Comparison) -> Iterator[Text]:
 
 def _overview(comparison: Comparison) -> Iterator[Text]:
     based = f"the ratio is to {clean(comparison.base.spec)}"
-    spread = "" if min(guest.runs for guest in comparison.guests) < 2 else ", ± % half its range over the seeds"
+    spread = "" if min(len(guest.seeds) for guest in comparison.guests) < 2 else ", ± % half its range over the seeds"
     yield _cut(f"Per op; {based}{spread}:")
     for line, strong in table.lines(comparison, lambda text, width: fit(clean(text), width)):
         yield _cut(line, "bold" if strong else "dim" if line.startswith(" ") else "")
@@ -96,7 +96,9 @@ def _overview(comparison: Comparison) -> Iterator[Text]:
 
 def _seeds(guest: Guest) -> str:
     count = len(guest.seeds)
-    return f"{count} seed{'s' if count > 1 else ''}, {guest.runs} different"
+    if count < 2:
+        return "1 seed"
+    return f"{count} seeds, {'identical' if guest.runs < 2 else f'{guest.runs} different'}"
 
 
 def _pair(pair: Pair) -> Iterator[Text]:
@@ -104,11 +106,12 @@ def _pair(pair: Pair) -> Iterator[Text]:
     title = fit(f"{other} against {base}", 74).rstrip()
     yield Text(f"== {title} " + "=" * (WIDTH - 4 - cell_len(title)), style="bold cyan")
     for key, left, right in pair.differing_reports:
-        yield from _block(f"{key} differs: {left} -> {right}", "", "  ", "yellow")
+        yield from _block(f"differs: {key} {left} -> {right}", "", "  ", "yellow")
     changes = {"instructions": pair.instructions, "rep_bytes": pair.string_bytes}
     yield from _block(f"{other} {pair.headline}. {pair.links}", "", "  ", "bold")
     yield from (_change_line(name, changes[name]) for name in sorted(changes, key=lambda name: name != pair.leads))
     yield from _aside(pair.aside)
+    yield from _left_out(pair.left_out)
     yield _cut(f"{len(pair.differing_phases)} of {len(pair.phases)} phases differ"
                + (" in this one run." if pair.one_run else " beyond the seed spread."))  # fmt: skip
     for rank, finding in enumerate(pair.in_order[:_TOP], start=1):
@@ -148,14 +151,19 @@ def _aside(layers: Sequence[tuple[str, float, float]], per: str = "") -> Iterato
             yield _cut(f"  {layer + per:<16} {number(base):>9} -> {number(other):<9} not compared", "dim")
 
 
+def _left_out(shares: tuple[float, float]) -> Iterator[Text]:
+    if max(shares) >= 0.001:
+        base, other = (f"{100 * share:.1f} %" for share in shares)
+        yield _cut(f"  left out as the emulator's: {base} -> {other} of all instructions")
+
+
 def _phase(phase: PhaseComparison) -> Iterator[Text]:
     yield from _block(f"{phase.name}: {phase.headline}", "", "  ", "bold")
-    yield from _block(f"{phase.question} ({phase.ops:,} ops; an op is {phase.op})", "  ", "  ", "dim")
+    yield from _block(f"{phase.question} ({phase.ops:,} ops; an op is {phase.op})".lstrip(), "  ", "  ", "dim")
     yield _change_line("instructions", phase.instructions, "/op")
     yield _change_line("rep_bytes", phase.string_bytes, "/op")
     yield from _aside(phase.aside, "/op")
-    if max(phase.left_out) >= 0.001:
-        yield _cut(f"  left out as the emulator's: {phase.left_out[0]:.1%} -> {phase.left_out[1]:.1%} of instructions")
+    yield from _left_out(phase.left_out)
     tables = [(phase.findings, "instr/op", phase.instructions), (phase.byte_findings, "bytes/op", phase.string_bytes)]
     for findings, unit, change in tables if phase.leads == "instructions" else tables[::-1]:
         if change.verdict != "same":
@@ -171,10 +179,8 @@ def _change_line(cost: str, change: Change, per: str = "") -> Text:
 
 
 def _mark(change: Change) -> str:
-    """What the seeds say, in at most 23 characters."""
-    runs = min(change.base.runs, change.other.runs)
-    width = change.noise / max(change.base.mean, change.other.mean, 1e-12)
-    spread = "spread unknown" if runs < 2 else f"spread {100 * width:.1f} %"
+    """What the seeds say, in at most 28 characters."""
+    spread = change.said
     return {"same": f"same, {spread}", "differs": spread, "within seed spread": f"within {spread}"}[change.verdict]
 
 

@@ -109,13 +109,13 @@ def test_runtimes_and_what_they_are_fair_for_stand_above_findings(compared: Comp
     [
         ("l1tf=Not affected;retbleed=Vulnerable", "l1tf=Not affected;retbleed=Mitigation: thunk",
          ("retbleed=Vulnerable", "retbleed=Mitigation: thunk")),
-        ("a=Mitigation: x;b=Vulnerable", "off", ("a=Mitigation: x", "none")),
+        ("a=Mitigation: x;b=Vulnerable", "off", ("1 active (a)", "none")),
         ("a=Not affected;b=Vulnerable", "none: OSv has none", None),
         ("a=Not affected", "a=Not affected;c=Vulnerable", ("c=not listed", "c=Vulnerable")),
         ("on", "off", ("on", "off")),
         ("tsc", "TSC", None),
         ("a=Not affected;b=Vulnerable;c=Mitigation: x", "hw.y_active=0;b=inactive;hw.z=2",
-         ("c=Mitigation: x", "hw.z=2")),
+         ("1 active (c)", "1 active (hw.z)")),
     ],
 )  # fmt: skip
 def test_of_mitigations_only_what_differs_is_said(tmp_path: Path, base: str, other: str,
