@@ -12,16 +12,17 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from images.store import sha256_file
 from profiler.errors import UsageError
 
 _STANDARD: Final = ("/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib")
 _INDEX_LINE: Final = re.compile(r"\s*(\S+) \((libc6,x86-64[^)]*)\) => (/.*)")
+_LIBC: Final = "libc.so.6"
 _MOST: Final = 1000
 _SECONDS: Final = 30
-
 
 _OF_LIBC: Final = re.compile(
     r"ld-(linux-x86-64|musl-x86_64)\.so\.\d+|libc\.musl-.*"
@@ -49,7 +50,8 @@ def libraries(elf: Path, also: Sequence[Path] = ()) -> tuple[str, Mapping[str, P
     """Give the loader that ``elf`` names ("" for a static program) and {path in a guest: file here}, loader included.
 
     ``also`` are shared objects that will be loaded with it: what they need is in it too.
-    In a guest all libraries lie in one directory, that of libc, where a loader looks without index or variables.
+    In a guest all libraries lie in one directory, where a loader looks without index or variables: that of this
+    machine's libc, whichever is taken.
     What the program opens while it runs (plug-ins, name services) cannot be known and is not there.
     Raises ``UsageError`` when the file is no 64-bit x86 program, or when something it needs is not on this machine.
     """
@@ -77,9 +79,24 @@ def libraries(elf: Path, also: Sequence[Path] = ()) -> tuple[str, Mapping[str, P
             found[name] = path
             of_it = _read(path)
             waiting.append((path, of_it, (*of_it.rpath, *inherited)))
-    home = str(found["libc.so.6"].parent) if "libc.so.6" in found else str(loader.parent)
+    home = _home(found.get(_LIBC), loader)
     placed = {name if name.startswith("/") else f"{home}/{name}": path for name, path in sorted(found.items())}
     return program.interpreter, {program.interpreter: loader, **placed}
+
+
+def digests(placed: Mapping[str, Path], *, libc_in_kernel: bool) -> dict[str, str]:
+    """Give the SHA-256 of each of a program's libraries by its name, but for the C library's where the kernel is it."""
+    names = {PurePosixPath(path).name: file for path, file in sorted(placed.items())}
+    return {name: sha256_file(file) for name, file in names.items() if not (libc_in_kernel and of_libc(name))}
+
+
+def _home(libc: Path | None, loader: Path) -> str:
+    """Give the directory of a guest's libraries; ``libc`` is the file here, None where the loader is the libc too."""
+    if libc is None:
+        return str(loader.parent)
+    system = [Path(_index()[_LIBC])] if _LIBC in _index() else []
+    system += [path for folder in _STANDARD if (path := Path(folder, _LIBC)).is_file()]
+    return str(libc.parent if libc in system or not system else system[0].parent)
 
 
 def _find(name: str, wanting: Path, dynamic: _Dynamic, inherited: Sequence[str]) -> Path | None:

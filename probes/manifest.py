@@ -26,12 +26,16 @@ class PhaseManifest(TypedDict):
 
 
 class AppManifest(TypedDict):
-    """The app that ran; ``sha256`` is of its binary, ``source_sha256`` the same whatever it was built for."""
+    """The app that ran; ``sha256`` is of its binary, ``source_sha256`` the same whatever it was built for.
+
+    ``libraries`` has the SHA-256 of each library that a dynamic program was given, by its name.
+    """
 
     name: str
     sha256: str
     source_sha256: NotRequired[str]
     target: NotRequired[str]
+    libraries: NotRequired[dict[str, str]]
     args: list[str]
     phases: list[PhaseManifest]
 

@@ -95,7 +95,7 @@ class ExecRecorder:
         return {
             "schema": manifest["schema"],
             "tool": manifest["tool"],
-            "app": {key: manifest["app"][key] for key in self._decisive()},
+            "app": {key: manifest["app"][key] for key in self._decisive() if key in manifest["app"]},
             **({"window": manifest["window"]} if "window" in manifest else {}),
             "guest": {key: manifest["guest"][key] for key in ("spec", "kernel_sha256", "symbols_sha256", "append")},
             "qemu": {key: manifest["qemu"][key] for key in ("version", "machine", "cpu", "memory_mib")},
@@ -105,7 +105,7 @@ class ExecRecorder:
 
     def _decisive(self) -> tuple[str, ...]:
         """What of the app makes another run of it; phases too, where the user says what they do."""
-        return ("sha256", "source_sha256", "args", *(["phases"] if self._subject.window else []))
+        return ("sha256", "source_sha256", "libraries", "args", *(["phases"] if self._subject.window else []))
 
     def record(self, run: Run, work: Path, directory: Path) -> Result:
         """Boot the run that was prepared last, decode what the probe wrote, put the recording at ``directory``."""
@@ -132,6 +132,7 @@ class ExecRecorder:
         said = outcome.conversation
         if outcome.failure is not None:
             _refuse_unknown(run, said.error)  # a bare word becomes an argument that the app does not know
+            _refuse_unknown(run, " ".join(prepared.guest.unknown_options(run.guest, outcome.console)))
             if isinstance(outcome.failure, GuestHang) and self._subject.window:
                 outcome.failure.hint += f"; the window {self._subject.window} has not closed"
             if isinstance(outcome.failure, GuestPanic | GuestHang | GuestExit):
@@ -215,6 +216,7 @@ class ExecRecorder:
 
     def _manifest(self, run: Run) -> dict[str, Any]:
         """All that is known before the run; ``record`` adds what the run showed."""
+        from images.libraries import digests
         from images.store import sha256_file
         from probes import maps
         from probes.events import SCHEMA_VERSION
@@ -222,14 +224,15 @@ class ExecRecorder:
         prepared = self.prepared
         assert prepared is not None, "prepare comes first"
         bootable, kernel, spec = prepared.bootable, prepared.bootable.kernel, run.guest
+        libraries = digests(prepared.program.libraries, libc_in_kernel=bootable.libc_in_kernel)
         return {
             "schema": SCHEMA_VERSION,
             "tool": TOOL,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "app": {
                 "name": run.app, "sha256": prepared.program.sha256, "source_sha256": prepared.program.source_sha256,
-                "target": prepared.program.target, "args": list(self._subject.args),
-                "phases": self._subject.phases(None),
+                "target": prepared.program.target, **({"libraries": libraries} if libraries else {}),
+                "args": list(self._subject.args), "phases": self._subject.phases(None),
             },
             **({} if prepared.program.init else {"window": window_entry(self._subject)}),
             "guest": {

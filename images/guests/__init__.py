@@ -61,8 +61,9 @@ class Guest:
     that does not remember how long its boot waited for the host.
 
     ``reserved`` are the names of options that are not the user's to set, ``passed_on`` of those that reach the app
-    too although the kernel knows them. ``reports`` is what an app cannot find out there, for the recording; the
-    first of ``runtimes`` is the default. ``program`` is what holds for programs that are not written for weaklink:
+    too although the kernel knows them; ``unknown_option`` is the pattern of a line with which the kernel refuses one
+    that it does not know (the group), "" where it says nothing. ``reports`` is what an app cannot find out there, for
+    the recording; the first of ``runtimes`` is the default. ``program`` is what holds for programs that are not written for weaklink:
     ``append``, more words for the command line; ``ready`` and ``exit``, patterns of the lines with which the kernel
     itself says that it starts the program, and, as a group, with which status that ended.
     """
@@ -81,6 +82,7 @@ class Guest:
     reports: Mapping[str, str] = field(hash=False)
     source: Mapping[str, str] = field(hash=False)
     program: Mapping[str, str] = field(default_factory=dict, hash=False)
+    unknown_option: str = ""
     added: bool = False
 
     @property
@@ -94,6 +96,14 @@ class Guest:
             known = ", ".join(self.runtimes)
             raise UsageError(f"guest {self.name} has no runtime {name!r}", hint=f"runtimes: {known}")
         return self.runtimes[name] if name else next(iter(self.runtimes.values()))
+
+    def unknown_options(self, spec: GuestSpec, console: bytes) -> list[str]:
+        """Give those of the spec's options of which the kernel says on its console, by name, that it knows none."""
+        if not self.unknown_option:
+            return []
+        lines = console.decode("utf-8", errors="replace").splitlines()
+        names = {found[1] for line in lines if (found := re.search(self.unknown_option, line))}
+        return [option for option in spec.options if option.partition("=")[0] in names]
 
     def check_program(self, runtime: Runtime, program: Program) -> None:
         """Refuse a program that a runtime cannot run; ``UsageError`` says in which it can be run."""
@@ -173,8 +183,9 @@ def load(name: str) -> Guest:
         reports=dict(data.get("reports", {})),
         source=dict(data.get("source", {})),
         program=dict(data.get("program", {})),
+        unknown_option=data.get("unknown_option", ""),
     )
-    for pattern in (*guest.panics, *(guest.program.get(key, "") for key in ("ready", "exit"))):
+    for pattern in (*guest.panics, guest.unknown_option, *(guest.program.get(key, "") for key in ("ready", "exit"))):
         re.compile(pattern)
     return guest
 

@@ -83,6 +83,28 @@ def test_the_users_library_path_counts_as_for_the_loader(program: Path, monkeypa
     assert moved in libraries(program)[1].values()
 
 
+def test_a_libc_from_elsewhere_lies_where_a_guests_loader_looks(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = set(libraries(program)[1])
+    mine = next(file for path, file in libraries(program)[1].items() if path.endswith("/libc.so.6"))
+    (tree := program.parent / "tree").mkdir()
+    shutil.copy(mine, tree / "libc.so.6")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tree))
+    files = libraries(program)[1]
+    assert tree / "libc.so.6" in files.values()
+    assert set(files) == usual
+
+
+def test_a_digest_of_each_library_by_name_but_for_those_that_the_kernel_is(program: Path) -> None:
+    files = libraries(program)[1]
+    known = module.digests(files, libc_in_kernel=False)
+    assert set(known) == {"ld-linux-x86-64.so.2", "libc.so.6", "libouter.so", "libinner.so"}
+    assert module.digests(files, libc_in_kernel=True) == {n: known[n] for n in ("libouter.so", "libinner.so")}
+    inner = next(file for path, file in files.items() if path.endswith("/libinner.so"))
+    inner.write_bytes(inner.read_bytes() + b"\0")
+    again = module.digests(files, libc_in_kernel=False)
+    assert {name for name in known if known[name] != again[name]} == {"libinner.so"}
+
+
 def test_a_library_for_another_machine_is_passed_over(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = program.parent / "wrong"
     wrong.mkdir()

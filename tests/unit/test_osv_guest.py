@@ -337,6 +337,16 @@ def test_each_panic_is_recognised_by_its_first_words(console: str, cause: str) -
         assert str(failure).splitlines()[1].startswith(f"  | {cause}")
 
 
+@pytest.mark.parametrize(
+    ("spec", "unknown"),
+    [("osv+verbose+frobnicate", ["frobnicate"]), ("osv+frobnicate=1", ["frobnicate=1"]), ("osv+frob", [])],
+)
+def test_an_option_that_the_kernel_does_not_know_is_named(spec: str, unknown: list[str]) -> None:
+    console = (CONSOLES / "osv-option.log").read_bytes()
+    assert guests.load("osv").unknown_options(GuestSpec.parse(spec), console) == unknown
+    assert guests.load("linux").unknown_options(GuestSpec.parse(spec), console) == []
+
+
 @pytest.mark.parametrize("console", ["exit", "located"])
 def test_no_panic_is_seen_where_there_is_none(console: str) -> None:
     lines = (CONSOLES / f"osv-{console}.log").read_text().splitlines()
