@@ -63,9 +63,9 @@ class Guest:
     ``reserved`` are the names of options that are not the user's to set, ``passed_on`` of those that reach the app
     too although the kernel knows them; ``unknown_option`` is the pattern of a line with which the kernel refuses one
     that it does not know (the group), "" where it says nothing. ``reports`` is what an app cannot find out there, for
-    the recording; the first of ``runtimes`` is the default. ``program`` is what holds for programs that are not written for weaklink:
-    ``append``, more words for the command line; ``ready`` and ``exit``, patterns of the lines with which the kernel
-    itself says that it starts the program, and, as a group, with which status that ended.
+    the recording; the first of ``runtimes`` is the default. ``program`` is what holds for programs that are not written
+    for weaklink: ``append``, more words for the command line; ``ready`` and ``exit``, patterns of the lines with which
+    the kernel itself says that it starts the program, and, as a group, with which status that ended.
     """
 
     name: str
