@@ -33,6 +33,9 @@ USUAL_BOOT_S: Final = 2.5
 STATUS_S: Final = 10.0
 """How long the status of a program may be awaited whose window has closed."""
 
+CONSOLE_BYTES: Final = 256 << 20
+"""The most that a guest may write where QEMU keeps all of its console in a file: that is no reason to fill a disk."""
+
 STDERR_BYTES: Final = 64 << 10
 LINES_KEPT: Final = 4000
 """Lines kept for the verdict: the last ones, and as many again after a panic."""
@@ -105,8 +108,10 @@ def run(
     """
     with tempfile.TemporaryDirectory(prefix="weaklink-") as private:  # mkdtemp: mode 0700
         socket, stderr_path = Path(private, "qmp.sock"), Path(private, "stderr")
-        with stderr_path.open("wb") as stderr, _started(command(socket), stderr.fileno()) as process:
+        started = command(socket)
+        with stderr_path.open("wb") as stderr, _started(started, stderr.fileno()) as process:
             watch = _Watch(process, limits or Limits(), panics, on_line, until, unaware)
+            watch.console_bytes = CONSOLE_BYTES if started.console_log else None
             watch.listen()
             exit_code = control.quit_politely(process, socket) if watch.over_gently else _killed(process)
             watch.drain()
@@ -159,6 +164,7 @@ class _Watch:
         self.conversation = Conversation()
         self.lines: list[str] = []
         self.limit = ""
+        self.console_bytes: int | None = None
         self.boot_s = self.wall_s = self.boot_cpu_s = self.cpu_s = 0.0
         self._process, self._limits, self._on_line, self._until = process, limits, on_line, until
         self._panic = panic_pattern(panics)
@@ -239,7 +245,9 @@ class _Watch:
         if cpu_s > self.cpu_s:
             self.cpu_s, self._moved = cpu_s, now
         limits = self._limits
-        if now - self._moved > limits.stall_s:
+        if self.console_bytes is not None and self.console.read > self.console_bytes:
+            self.limit = f"more than {self.console_bytes >> 20} MiB on the console"
+        elif now - self._moved > limits.stall_s:
             self.limit = f"no sign of life for {limits.stall_s:.0f} s"
         elif not self.conversation.ready:
             if cpu_s > limits.boot_s:

@@ -55,6 +55,11 @@ class Console:
         self.ended = False
 
     @property
+    def read(self) -> int:
+        """How many bytes came in all."""
+        return self._size + self.dropped
+
+    @property
     def log(self) -> bytes:
         """All that was read, up to LOG_BYTES, as the guest wrote it."""
         return b"".join(self._kept)

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,19 @@ def test_a_guest_that_spins_is_a_hang_in_cpu_time(tmp_path: Path) -> None:
     assert isinstance(outcome.failure, GuestHang)
     assert "not booted after" in str(outcome.failure)
     assert 0.4 < outcome.cpu_s < 5
+
+
+def test_a_log_of_the_console_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boot, "CONSOLE_BYTES", 1 << 20)
+    program = script(tmp_path, "head -c 2000000 /dev/zero | tr '\\0' 'x' | fold -w 4000; exec sleep 60")
+    for log, failed in ((None, "no sign of life"), (tmp_path / "log", "more than 1 MiB on the console")):
+        outcome = boot.run(partial(_logged, program, log), panics=PANICS, limits=Limits(boot_s=60, run_s=60, stall_s=3))
+        assert isinstance(outcome.failure, GuestHang)
+        assert failed in str(outcome.failure)
+
+
+def _logged(program: Path, log: Path | None, socket: Path) -> Command:
+    return command(program, qmp_socket=socket, console_log=log)
 
 
 def test_a_phase_may_be_silent_for_longer_than_the_stall_limit(tmp_path: Path) -> None:
