@@ -31,6 +31,8 @@ LIMITS: Final = boot.Limits(boot_s=60.0, run_s=60.0)
 MOST: Final = 256
 """More files than that are no app's."""
 
+_MOST_LINES: Final = 4 * MOST
+
 _FILE: Final = re.compile(r"\bfile=(\S{1,1023}) \[\d+\];  generating link map$")
 _BASE: Final = re.compile(r"\bdynamic: 0x[0-9a-f]{1,16}  base: 0x([0-9a-f]{1,16})   size: 0x([0-9a-f]{1,16})$")
 _END: Final = re.compile(r"\btransferring control: ")
@@ -89,18 +91,23 @@ def parse(lines: Iterable[str]) -> dict[str, int]:
 
 def _asked(bootable: Bootable, command: Command) -> dict[str, int]:
     lines: list[str] = []
+    ended: list[str] = []
 
     def over(line: str) -> bool:
-        lines.append(line)
-        return _END.search(line) is not None
+        if _FILE.search(line) or _BASE.search(line):
+            lines.append(line)
+        ended.extend(_END.findall(line))
+        return bool(ended) or len(lines) > _MOST_LINES
 
     outcome = boot.run(
         lambda socket: replace(command, qmp_socket=socket), panics=bootable.panics, limits=LIMITS, until=over
     )
-    if not (lines and _END.search(lines[-1])):
+    if not ended and len(lines) <= _MOST_LINES:
         said = outcome.failure or GuestExit("the app was done before its loader had said where it put the libraries")
         raise Unlocated(said, outcome.console)
     try:
+        if not ended:
+            raise ValueError(f"it names more than {MOST} files")
         bases = parse(lines)
         list(_loaded(bootable, bases))
     except ValueError as error:
@@ -127,9 +134,11 @@ def _loaded(bootable: Bootable, bases: Mapping[str, int]) -> Iterable[Loaded]:
 
 def _key(bootable: Bootable, command: Command) -> str:
     """Hash what decides where things are: the files, and the words for kernel and QEMU (the clock among them)."""
+    from images import store
+
     key = hashlib.sha256(json.dumps([1, bootable.kernel.sha256, command.shown()]).encode())
     for image in (bootable.disk, bootable.initrd):
-        key.update(b"" if image is None else hashlib.sha256(image.read_bytes()).digest())
+        key.update(b"" if image is None else bytes.fromhex(store.sha256_file(image)))
     return key.hexdigest()
 
 

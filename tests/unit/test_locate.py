@@ -10,7 +10,7 @@ import pytest
 from images import GuestSpec, KernelImage, Loaded, Program
 from images.model import Bootable
 from profiler.errors import GuestExit, GuestPanic
-from profiler.machine import locate
+from profiler.machine import boot, locate
 from tests.unit.test_machine import command, script
 
 CONSOLE = (Path(__file__).parent / "consoles/osv-located.log").read_text()
@@ -90,6 +90,15 @@ def test_a_library_that_was_not_given_is_refused(bootable: Bootable, tmp_path: P
     assert isinstance(caught.value.failure, GuestExit)
     assert "libodd.so" in str(caught.value.failure)
     assert b"libodd.so" in caught.value.console
+
+
+def test_a_loader_that_never_ends_is_not_heard_out(
+    bootable: Bootable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locate, "LIMITS", boot.Limits(boot_s=20.0, run_s=20.0))
+    qemu = script(tmp_path, f"exec yes '{says('/app', 0x1000, 0x1000)[0]}'")
+    with pytest.raises(locate.Unlocated, match="names more than 256 files"):
+        locate.find(bootable, command(qemu, disk=bootable.disk), tmp_path / "cache", print)
 
 
 def test_a_panic_on_the_way_is_the_guests(bootable: Bootable, tmp_path: Path) -> None:
