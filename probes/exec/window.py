@@ -25,6 +25,7 @@ _END: Final = r"exit|console:.+|symbol:.+"
 _WINDOW: Final = re.compile(rf"({_START})(?:\.\.({_END}))?")
 _SYMBOL: Final = re.compile(r"[A-Za-z_.$][A-Za-z0-9_.$@]{0,199}")
 _LONGEST_PATTERN: Final = 200
+_MOST_PLACES: Final = 12  # of one end; both and what arms the probe have to be among TRIGGERS, plugin/config.h
 _SECONDS: Final = 10
 _SUMMARY_BYTES: Final = 64 << 20
 _HINTS: Final = {
@@ -111,7 +112,7 @@ def lines(
 
     ``program``: the functions of the program and then of its libraries, where they are loaded; ``entry``: the address
     of its first instruction; ``threads``: the numbers of the operations that make a thread of the same process.
-    Raises ``UsageError`` for a symbol that is nowhere.
+    Raises ``UsageError`` for a symbol that is nowhere, or at more places than the probe can watch.
     """
     begins = sorted({entry, *_addresses("main", program[:1])})  # a kernel that is the loader may begin with main()
     for address in begins:
@@ -127,6 +128,10 @@ def lines(
                 raise UsageError(
                     f"no function {trigger.what} in the program, its libraries or the kernel",
                     hint="is the program stripped? `nm -D PROGRAM` lists what is left",
+                )
+            if len(found) > _MOST_PLACES:
+                raise UsageError(
+                    f"there are {len(found)} functions {trigger.what}", hint="name a function that is there once"
                 )
             yield from (f"w {verb} at {address:x}" for address in found)
         else:

@@ -21,7 +21,7 @@ from images.elf import Elf
 from images.guests.freebsd import base, builder, entry, iso, own
 from images.model import Given
 from profiler.cli.main import main
-from profiler.errors import ArtifactUnavailable, GuestExit, GuestPanic, UsageError, WeaklinkError
+from profiler.errors import ArtifactUnavailable, DiskFull, GuestExit, GuestPanic, UsageError, WeaklinkError
 from profiler.machine.console import Conversation
 from profiler.machine.verdict import Evidence, judge
 from tests.unit import test_added
@@ -85,6 +85,12 @@ def test_a_directory_may_have_more_than_a_block(tmp_path: Path) -> None:
     iso.write(tmp_path / "disk", wanted)
     files, _, _ = read_back(tmp_path / "disk")
     assert set(files) == set(wanted)
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    with pytest.raises(DiskFull):
+        iso.write(Path("/dev/full"), {"/file": tmp_path / "x"})
 
 
 @pytest.mark.parametrize("path", ["", "/", "/a/../b", "/a//b", "/" + "n" * 151, "/a\0", "/file/below"])

@@ -160,6 +160,12 @@ def test_a_client_that_cannot_be_is_refused(tmp_path: Path) -> None:
 # -- how it is started -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("words", [["/app", *["x"] * 1000], ["/app", "x" * (1 << 20)]], ids=["many", "long"])
+def test_what_a_launcher_would_not_read_is_refused(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="more than a program is given"):
+        launcher.text(words, {})
+
+
 def test_a_launcher_is_told_words_as_they_are() -> None:
     assert launcher.text(["/app", "", "a b", "x=y"], {"A": "1"}) == b"env=A=1\0arg=/app\0arg=\0arg=a b\0arg=x=y\0"
 

@@ -84,6 +84,13 @@ def test_a_symbol_is_the_programs_before_it_is_a_librarys_or_the_kernels() -> No
         told("symbol:nowhere")
 
 
+def test_more_functions_of_a_name_than_can_be_watched_are_refused() -> None:
+    addresses = np.arange(0x9000, 0x9000 + 13 * 16, 16, dtype=np.uint64)
+    kernel = SymbolTable(addresses, np.full(13, 16, dtype=np.uint64), ["init"] * 13)
+    with pytest.raises(UsageError, match="there are 13 functions init"):
+        told("symbol:init", kernel)
+
+
 def test_on_osv_the_machine_ends_with_the_program() -> None:
     kernel = table(exit=0x40000010, _ZN3osv8poweroffEv=0x40000020)
     assert told("exec", kernel, "osv")[4:] == ["w close exit 40000010", "w close exit 40000020"]

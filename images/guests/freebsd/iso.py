@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from images.store import disk_full_named
 from profiler.errors import UsageError
 
 _BLOCK: Final = 2048
@@ -40,7 +41,7 @@ class _Node:
 def write(path: Path, files: Mapping[str, Path], folders: tuple[str, ...] = ()) -> None:
     """Write the image with ``files`` (path in the guest -> file here, all executable) and empty ``folders``.
 
-    Raises ``UsageError`` for a path that cannot be in it, OSError if a file cannot be read or the disk is full.
+    Raises ``UsageError`` for a path that cannot be in it, ``DiskFull``, OSError if a file cannot be read.
     """
     root = _Node("", None)
     for name in folders:
@@ -60,7 +61,7 @@ def write(path: Path, files: Mapping[str, Path], folders: tuple[str, ...] = ()) 
             node.size = len(_records(node))
         node.at, at = at, at + node.blocks()
     places = [_SYSTEM_BLOCKS + 2, _SYSTEM_BLOCKS + 2 + table_blocks]
-    with path.open("wb") as image:
+    with disk_full_named(path), path.open("wb") as image:
         image.write(bytes(_SYSTEM_BLOCKS * _BLOCK))
         image.write(_primary(root, at, len(tables[0]), places))
         image.write(_whole(b"\xffCD001\x01"))
