@@ -42,9 +42,8 @@ class Cells:
 
     def functions_of(self, cell: int) -> list[tuple[str, float, float]]:
         """Function, base, other: those of one cell that differ."""
-        here = slice(*self.bounds[cell : cell + 2])
-        rows = zip(*(values[here].tolist() for values in self._functions), strict=True)
-        return [(name, base, other) for name, base, other in rows if base != other]
+        rows, bounds = self._functions
+        return rows[bounds[cell] : bounds[cell + 1]]
 
     @cached_property
     def columns(self) -> dict[str, npt.NDArray[Any]]:
@@ -62,8 +61,11 @@ class Cells:
         return {key: row for row, key in enumerate(keys)}
 
     @cached_property
-    def _functions(self) -> tuple[npt.NDArray[Any], ...]:
-        return tuple(self.functions[name].to_numpy() for name in ("function", "base", "other"))
+    def _functions(self) -> tuple[list[tuple[str, float, float]], list[int]]:
+        columns = [self.functions[name].to_numpy() for name in ("function", "base", "other")]
+        differ = columns[1] != columns[2]
+        rows = list(zip(*(values[differ].tolist() for values in columns), strict=True))
+        return rows, np.concatenate([[0], np.cumsum(differ)])[self.bounds].tolist()
 
 
 def align(base: GuestLedger, other: GuestLedger, cost: Cost) -> Cells:
@@ -80,7 +82,8 @@ def align(base: GuestLedger, other: GuestLedger, cost: Cost) -> Cells:
     cells, starts = np.cumsum(changed) - 1, np.flatnonzero(changed)
     runs = [np.add.reduceat(side, starts, axis=0) if len(starts) else side for side in sides]
     keys = index_of(levels[: len(CELL)], [code[starts] for code in codes[: len(CELL)]], CELL)
-    frame = keys.to_frame(index=False)
+    frame = pd.DataFrame({name: np.array(level, dtype=None if name == "phase" else object)[code[starts]]
+                          for name, level, code in zip(CELL, levels, codes, strict=False)})  # fmt: skip
     frame["base"], frame["other"] = (side.mean(axis=1) for side in runs)
     frame["delta"] = frame["other"] - frame["base"]
     asked = keys.droplevel("layer")

@@ -39,8 +39,9 @@ class _Side:
         self.bad: dict[int, str] = {}
         seen: dict[int, int] = {}
         columns = ("number", "name", "status", "reason", "ops")
-        for one in self.recordings:
-            for number, name, status, reason, ops in rows_of(one, columns):
+        tables = [rows_of(one, columns) for one in self.recordings]
+        for one, rows in zip(self.recordings, tables, strict=True):
+            for number, name, status, reason, ops in rows:
                 if self.names.setdefault(number, name) != name:
                     raise _other_phases(number, self.names[number], name)
                 seen[number] = seen.get(number, 0) + 1
@@ -53,7 +54,8 @@ class _Side:
                 self.bad.setdefault(number, "not in every recording")
         self.good = [number for number in sorted(self.names) if number not in self.bad]
         self.measure = measure
-        self.ledger = of_guest(self.recordings, self.good, aside=measure.aside) if self.good else None
+        did = [{row[0]: row[4] for row in rows} for rows in tables]
+        self.ledger = of_guest(self.recordings, self.good, aside=measure.aside, did=did) if self.good else None
 
     @property
     def first(self) -> Recording:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from analysis import columns
 from analysis.columns import Columns, Mask
@@ -85,11 +84,14 @@ class GuestLedger:
 
     def without(self, operations: Collection[tuple[int, str]]) -> GuestLedger:
         """The same without some (phase, operation), whose instructions are kept in ``apart``."""
-        import pandas as pd
+        wanted = set(operations)
 
-        def kept(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
-            keys = [frame.index.get_level_values(name) for name in ("phase", "operation")]
-            return ~pd.MultiIndex.from_arrays(keys).isin(list(operations))
+        def kept(frame: pd.DataFrame) -> Mask:
+            index: Any = frame.index  # a MultiIndex: phase and operation are its first two levels
+            phases, names = (index.levels[level].tolist() for level in (0, 1))
+            table = np.array([[(phase, name) not in wanted for name in names] for phase in phases], dtype=bool)
+            chosen: Mask = table.reshape(len(phases), len(names))[index.codes[0], index.codes[1]]
+            return chosen
 
         if not operations:
             return self
@@ -156,19 +158,21 @@ class GuestLedger:
         return {layer: dict(zip(sums.index.tolist(), sums[layer].tolist(), strict=True)) for layer in ASIDE}
 
 
-def of_guest(recordings: Sequence[Recording], phases: Sequence[int], *, aside: bool = False) -> GuestLedger:
+def of_guest(recordings: Sequence[Recording], phases: Sequence[int], *, aside: bool = False,
+             did: Sequence[Mapping[int, int]] | None = None) -> GuestLedger:  # fmt: skip
     """The ledger of one guest's recordings, for the phases that were ``ok`` in all of them.
 
     ``aside`` leaves the layers ``ASIDE`` out of costs, where they are the app's own build: what a kernel that is not
     the app's libc does in its copies of libc's functions is the kernel's own work.  C++ functions get readable names.
 
     Seeds whose ledgers are identical are one run: they say nothing about the spread.  Raises ``NotComparable`` if a
-    phase did another number of ops under another seed.
+    phase did another number of ops under another seed; ``did`` are the ops of each recording's phases, by seed, where
+    the caller has read them.
     """
     import pandas as pd
 
     recordings = sorted(recordings, key=lambda recording: recording.seed)
-    ops = _ops(recordings, phases)
+    ops = _ops(recordings, phases, did or [dict(columns.phases(one, ("number", "ops"))) for one in recordings])
     seeds, count = [recording.seed for recording in recordings], len(recordings)
     rows = _stripped(recordings)
     rows = rows.where(np.isin(rows.values["phase"], list(phases)))
@@ -251,10 +255,10 @@ def _stripped(recordings: Sequence[Recording]) -> Columns:
     )
 
 
-def _ops(recordings: Sequence[Recording], phases: Sequence[int]) -> dict[int, int]:
+def _ops(recordings: Sequence[Recording], phases: Sequence[int], did: Sequence[Mapping[int, int]]) -> dict[int, int]:
     found: dict[int, int] = {}
-    for recording in recordings:
-        for number, ops in columns.phases(recording, ("number", "ops")):
+    for recording, one in zip(recordings, did, strict=True):
+        for number, ops in one.items():
             if number in phases and found.setdefault(number, ops) != ops:
                 raise NotComparable(f"phase {number} of {recording.spec} did {ops} ops under one seed, and "
                                     f"{found[number]} under another",

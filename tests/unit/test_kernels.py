@@ -26,7 +26,7 @@ PIE: dict[str, Any] = {"app": {"sha256": "cd" * 32, "target": "linux-pie"}, "qem
 def allocating(phases: list[Phase], kernel: bool) -> list[Phase]:
     """A phase of allocations, which libc answers, or the kernel where it is the libc."""
     inside = {("malloc", "mm-alloc", "std_malloc"): 105} if kernel else {("malloc", "libc", "malloc"): 80}
-    reading = (("clock_gettime", "time", "uptime") if kernel else ("clock_gettime", "libc", "clock_gettime"))
+    reading = ("clock_gettime", "time", "uptime") if kernel else ("clock_gettime", "libc", "clock_gettime")
     return [*phases, Phase("malloc-one", 307, {"malloc": 1}, {("user", "user", "main"): 9, **inside}),
             Phase("clock", 401, {"clock_gettime": 1}, {("user", "user", "main"): 4, reading: 2000})]  # fmt: skip
 
