@@ -91,7 +91,8 @@ def other_kernel(phases: list[Phase]) -> list[Phase]:
         work = {cell: cost for cell, cost in phase.work.items() if cell[1] in ("user", "libc")}
         for (operation, layer, _), cost in phase.work.items():
             if layer not in ("user", "libc", "entry"):
-                work[operation, layer, f"_ZN3osv4{operation[:4]:_<4}Ev"] = cost * (9 if operation == "write" else 1) // 2
+                cost = cost * (9 if operation == "write" else 1) // 2
+                work[operation, layer, f"_ZN3osv4{operation[:4]:_<4}Ev"] = cost
         phase.work, phase.bytes = work, {}
     return phases
 
