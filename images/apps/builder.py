@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from functools import cache as memoised
 from pathlib import Path, PurePath
 
+from images import compiler
 from images.apps import freebsd, sources
 from images.apps.describe import HERE, App
 from images.apps.targets import Target, named
@@ -25,12 +24,9 @@ from profiler import errors
 
 # What apps include.  A sibling folder, not an import: images and probes do not know each other.
 _MARKER = HERE.parent.parent / "probes" / "marker.h"
-_COMPILER = "gcc"
-_APT_LINE = "install it as root: apt-get install gcc libc6-dev"
 _COMMON = HERE / "common"  # what every app is linked with; what only one system needs is in a folder of its name
 _SOURCES = (".c", ".h", ".S")
 INCLUDE = ("-I.", "-Icommon")
-_MESSAGE_LINES = 8
 
 
 @dataclass(frozen=True)
@@ -97,8 +93,8 @@ def build(app: App, target: str, cache: Path, *, sysroot: Path | None = None) ->
     at once are safe: the last rename loses.
     """
     job = Job.of(app, target, sysroot)
-    if shutil.which(_COMPILER) is None:
-        raise errors.ToolMissing(f"{_COMPILER} is not installed", hint=_APT_LINE)
+    if shutil.which(compiler.COMPILER) is None:
+        raise errors.ToolMissing(f"{compiler.COMPILER} is not installed", hint=compiler.INSTALL)
     if job.target.sysroot and sysroot is None:
         raise errors.UsageError(f"{target} needs the files of its system", hint="add them with the guest")
     parent = cache / "apps"
@@ -160,24 +156,17 @@ def _with_libraries(program: Program) -> Program:
 @memoised
 def _toolchain(target: Target, sysroot: Path | None) -> str:
     """Name the compiler and the libc it links: a libc update changes the ELF too."""
-    version = _run([_COMPILER, "--version"], Path.cwd()).splitlines()[0]
-    if sysroot is not None:
-        libc = sysroot / target.libc
-    else:
-        libc = Path(_run([_COMPILER, f"-print-file-name={target.libc}"], Path.cwd()).strip())
-    if not libc.is_absolute() or not libc.is_file():
-        raise errors.ToolMissing(f"the libc {target.libc} is not installed", hint=_APT_LINE)
+    version = _run(["--version"], Path.cwd()).splitlines()[0]
+    libc = sysroot / target.libc if sysroot is not None else compiler.libc(target.libc)
+    if not libc.is_file():
+        raise errors.ToolMissing(f"the libc {target.libc} is not installed", hint=compiler.INSTALL)
     return version + " " + sha256_file(libc)
 
 
-def _run(command: list[str], folder: Path) -> str:
-    """Run a compiler command in ``folder``; raise ``errors.AppBuild`` with its first lines if it fails."""
-    environment = {**os.environ, "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace")
-    if done.returncode:
-        lines = (done.stderr.strip() or f"{command[0]} ended with {done.returncode}").splitlines()
-        raise errors.AppBuild("\n".join(lines[:_MESSAGE_LINES]), hint="the app's sources do not compile here")
-    return done.stdout
+def _run(words: list[str], folder: Path) -> str:
+    """Run the compiler in ``folder``; raise ``errors.AppBuild`` with its first lines if it fails."""
+    hint = "the app's sources do not compile here"
+    return compiler.run([compiler.COMPILER, *words], folder, "the app", hint=hint)
 
 
 def _compile(job: Job, scratch: Path, cache: Path) -> None:
@@ -188,8 +177,8 @@ def _compile(job: Job, scratch: Path, cache: Path) -> None:
     flags = [*job.flags(), f"-ffile-prefix-map={scratch}=."]
     objects = [f"{source.replace('/', '-')}.o" for source in job.sources()]
     for source, object_ in zip(job.sources(), objects, strict=True):
-        _run([_COMPILER, *flags, *INCLUDE, "-c", source, "-o", object_], scratch)
-    _run([_COMPILER, *flags, *job.linked(objects), "-o", f"out/{job.app.name}"], scratch)
+        _run([*flags, *INCLUDE, "-c", source, "-o", object_], scratch)
+    _run([*flags, *job.linked(objects), "-o", f"out/{job.app.name}"], scratch)
     functions = sorted(set().union(*(_functions(scratch / object_) for object_ in objects)))
     digest = sha256_file(out / job.app.name)
     (out / "build.json").write_text(json.dumps({"sha256": digest, "functions": functions}, indent=1), encoding="utf-8")

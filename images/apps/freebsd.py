@@ -7,15 +7,13 @@ includes, what it calls and the first code that runs are FreeBSD's.  The result 
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Sequence
 from functools import cache as memoised
 from pathlib import Path
 from typing import Final
 
-from profiler.errors import ToolMissing
+from images import compiler
 
-COMPILER: Final = "gcc"
 HEADERS: Final = "usr/include"
 LIBRARIES: Final = "usr/lib"
 PARTS: Final = (
@@ -67,7 +65,4 @@ def link(sysroot: Path, objects: Sequence[str]) -> list[str]:
 @memoised
 def asked(question: str) -> str:
     """Give what the compiler answers to an option; ``ToolMissing`` without one."""
-    try:
-        return subprocess.run([COMPILER, question], capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise ToolMissing(f"{COMPILER} cannot be run", hint="install it as root: apt-get install gcc") from error
+    return compiler.run([compiler.COMPILER, question], Path.cwd(), question).strip()

@@ -12,7 +12,6 @@ import hashlib
 import io
 import posixpath
 import shutil
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,10 +19,11 @@ from importlib.resources import files as resources
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
+from images import compiler
 from images.apps import freebsd
 from images.intake import plain
 from images.store import disk_full_named, sha256_file
-from profiler.errors import AppBuild, ArtifactCorrupt, UsageError
+from profiler.errors import ArtifactCorrupt, UsageError
 
 FILE: Final = "base.tar"
 INIT: Final = "init"
@@ -122,8 +122,8 @@ def system(kernels_place: Path, progress: Callable[[str], None]) -> Path:
     """
     source = resources("images.guests.freebsd") / "init.c"
     archive = kernels_place / FILE
-    compiler = freebsd.asked("--version").splitlines()[0]
-    key = hashlib.sha256(f"{sha256_file(archive)} {compiler} {source.read_text()}".encode()).hexdigest()[:24]
+    version = freebsd.asked("--version").splitlines()[0]
+    key = hashlib.sha256(f"{sha256_file(archive)} {version} {source.read_text()}".encode()).hexdigest()[:24]
     final = kernels_place / f"system-{key}"
     if final.exists():
         return final
@@ -151,15 +151,9 @@ def system(kernels_place: Path, progress: Callable[[str], None]) -> Path:
 
 
 def _build_init(folder: Path) -> None:
-    flags = freebsd.flags(folder)
-    done = subprocess.run(
-        [freebsd.COMPILER, "-O2", "-std=gnu11", *flags, "-c", "init.c", "-o", "init.o"],
-        cwd=folder, capture_output=True, text=True, errors="replace",
-    )  # fmt: skip
-    if not done.returncode:
-        done = subprocess.run(
-            [freebsd.COMPILER, *flags, "-s", "-Wl,--build-id=none", *freebsd.link(folder, ["init.o"]), "-o", INIT],
-            cwd=folder, capture_output=True, text=True, errors="replace",
-        )  # fmt: skip
-    if done.returncode:
-        raise AppBuild("\n".join(done.stderr.splitlines()[:8]), hint="FreeBSD's init does not compile with this base")
+    flags, hint = freebsd.flags(folder), "FreeBSD's init does not compile with this base"
+    for words in (
+        ["-O2", "-std=gnu11", *flags, "-c", "init.c", "-o", "init.o"],
+        [*flags, "-s", "-Wl,--build-id=none", *freebsd.link(folder, ["init.o"]), "-o", INIT],
+    ):
+        compiler.run([compiler.COMPILER, *words], folder, INIT, hint=hint)

@@ -13,16 +13,14 @@ The kernel's code and data in the file stay as they are.
 from __future__ import annotations
 
 import struct
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Final
 
-from images.apps.freebsd import COMPILER
+from images import compiler
 from images.elf import Elf
-from profiler.errors import AppBuild, ToolMissing
 
 TSC_HZ: Final = 1_000_000_000
 VARIABLES: Final = ("tsc_freq", "tsc_is_invariant", "tsc_early_calib_exact")
@@ -51,16 +49,9 @@ def code(entry: int, addresses: Mapping[str, int]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="weaklink-") as folder:
         source = Path(folder, "entry.S")
         source.write_text((resources("images.guests.freebsd") / "entry.S").read_text(encoding="utf-8"))
-        command = [COMPILER, "-m32", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,--oformat=binary"]
+        command = [compiler.COMPILER, "-m32", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,--oformat=binary"]
         command += [f"-Wl,-Ttext={PLACE:#x}", *(f"-D{name}={value:#x}" for name, value in names.items())]
-        try:
-            done = subprocess.run(
-                [*command, source.name, "-o", "entry"], cwd=folder, capture_output=True, text=True, errors="replace"
-            )
-        except OSError as error:
-            raise ToolMissing(f"{COMPILER} cannot be run", hint="install it as root: apt-get install gcc") from error
-        if done.returncode:
-            raise AppBuild("\n".join(done.stderr.splitlines()[:8]), hint="is gcc one for x86?")
+        compiler.run([*command, source.name, "-o", "entry"], Path(folder), source.name, hint="is gcc one for x86?")
         return Path(folder, "entry").read_bytes()
 
 

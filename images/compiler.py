@@ -1,0 +1,48 @@
+"""The C compiler of this machine: run in a folder, with a limit of time, and in the same words whoever asks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from profiler.errors import AppBuild, ToolMissing
+
+COMPILER: Final = "gcc"
+INSTALL: Final = "install it as root: apt-get install gcc libc6-dev"
+SECONDS: Final = 600
+"""How long one command may take: the largest source, SQLite's, takes half a minute on a machine that is free."""
+
+_LINES: Final = 8
+
+
+def run(command: Sequence[str], folder: Path, what: str, *, hint: str = "", seconds: float = SECONDS) -> str:
+    """Run a compiler command in ``folder`` and give what it prints.
+
+    ``what`` is compiled, for messages, ``hint`` what to do where it does not compile.  Raises ``AppBuild`` with the
+    compiler's first lines, or if it takes longer than ``seconds``; ``ToolMissing`` if it cannot be run.
+    """
+    environment = {**os.environ, "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
+            errors="replace", timeout=seconds, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise AppBuild(f"compiling {what} took more than {seconds:.0f} s", hint="look at the source") from error
+    except OSError as error:
+        raise ToolMissing(f"{command[0]} cannot be run: {error.strerror}", hint=INSTALL) from error
+    if done.returncode:
+        lines = (done.stderr.strip() or f"{command[0]} ended with {done.returncode}").splitlines()
+        raise AppBuild("\n".join(lines[:_LINES]), hint=hint or f"{what} does not compile here")
+    return done.stdout
+
+
+def libc(name: str) -> Path:
+    """Give the file of its own libc, as in libc.a, that the compiler would link; ``ToolMissing`` if it has none."""
+    found = Path(run([COMPILER, f"-print-file-name={name}"], Path.cwd(), name).strip())
+    if not found.is_absolute() or not found.is_file():
+        raise ToolMissing(f"the libc {name} is not installed", hint=INSTALL)
+    return found
