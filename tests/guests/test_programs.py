@@ -108,6 +108,7 @@ def test_the_manifest_says_what_the_window_was_and_how_the_program_ended(
     manifest: Any = recorded(programs["dynamic"], tmp_path).manifest
     assert manifest["window"] == {"open": "exec", "close": "exit"}
     assert (manifest["app"]["args"], manifest["app"]["status"]) == (["a b", "", "-x"], 0)
+    assert {"libc.so.6", "ld-linux-x86-64.so.2"} <= set(manifest["app"]["libraries"])
     for again, state in ((options, "kept"), (("--ops", "7"), "recorded")):
         assert run(programs["dynamic"], tmp_path, *again, arguments=("a b", "", "-x")) == 0
         assert json.loads((tmp_path / "campaign.json").read_text())["runs"][0]["state"] == state
