@@ -104,7 +104,8 @@ def _functions(finding: Finding) -> str:
 
 def _phases(finding: Finding, names: Mapping[int, str], compared: int) -> str:
     if len(finding.phases) == 1 or finding.first[0] >= NEARLY:
-        return f"in phase {names.get(finding.phases[0], str(finding.phases[0]))}"
+        nearly = "nearly all " if len(finding.phases) > 1 else ""
+        return f"{nearly}in phase {names.get(finding.phases[0], str(finding.phases[0]))}"
     if compared > 1 and len(finding.phases) == compared:
         return f"in every one of the {compared} phases that differ"
     shown = [names.get(phase, str(phase)) for phase in finding.phases]

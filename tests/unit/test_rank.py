@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from analysis.compare import Comparison, Pair, compare
 from analysis.rank import EXPLAINED, MOST, fewest
+from analysis.views import terminal
 from probes import recording
 from profiler.errors import NotComparable
 from tests import synthetic
@@ -291,3 +292,37 @@ def test_one_seed_says_nothing_of_others(tmp_path: Path) -> None:
     synthetic.record(tmp_path, "linux", synthetic.tour())
     synthetic.record(tmp_path, "linux+x", synthetic.tour())
     assert "no spread" in everything(tmp_path).notes[0]
+
+
+def test_seeds_that_change_nothing_are_said_to_be_identical(tmp_path: Path) -> None:
+    pair = against(tmp_path / "all", synthetic.audit(synthetic.tour()), seeds=tuple(range(8)))
+    assert pair.instructions.said == "identical over 8 seeds"
+    both = everything(tmp_path / "all")
+    assert not both.few_seeds
+    assert "identical over 8 seeds: linux; identical over 8 seeds: linux+x=1" in both.notes[0]
+    assert "identical over 8 seeds" in terminal.render(both)
+    assert "unknown" not in terminal.render(both)
+    single = against(tmp_path / "one", synthetic.audit(synthetic.tour()), seeds=(3,))
+    assert single.instructions.said == "spread unknown"
+    # A side that varies has a spread, which is then the one of the difference.
+    varied = synthetic.tour()
+    varied[0].jitter["getppid", "process", "__x64_sys_getppid"] = 1
+    assert against(tmp_path / "mixed", varied, seeds=(0, 1, 2)).instructions.said.startswith("spread ")
+
+
+def test_what_one_guest_does_not_say_is_no_difference(tmp_path: Path) -> None:
+    synthetic.record(tmp_path, "linux", synthetic.tour(), guest_reports={"vendor": "AuthenticAMD"})
+    synthetic.record(tmp_path, "linux+x", synthetic.tour())
+    synthetic.record(tmp_path, "linux+y", synthetic.tour(), guest_reports={"vendor": "GenuineIntel"})
+    said = {pair.other.spec: [key for key, _, _ in pair.differing_reports] for pair in everything(tmp_path).pairs}
+    assert said == {"linux+x": [], "linux+y": ["vendor"]}
+
+
+def test_the_emulators_share_of_the_whole_is_kept(tmp_path: Path) -> None:
+    other = synthetic.tour()
+    other[0].work["getppid", "emulation", "hpet_read"] = 1_000_000
+    pair = against(tmp_path, other)
+    whole = {phase.number: float(phase.ops) for phase in pair.phases}
+    kept = sum(phase.instructions.other.mean * whole[phase.number] for phase in pair.phases)
+    emulated = 1_000_000 * whole[pair.phases[0].number]
+    assert pair.left_out == (0.0, pytest.approx(emulated / (emulated + kept)))
