@@ -32,6 +32,8 @@ _LIST: Final = "recordings.json"
 _MOST: Final = 10_000
 _BYTES: Final = 1 << 30
 """The most that a member of an archive may unpack to."""
+_TABLE_BYTES: Final = 4 << 30
+"""The most that a table may take in memory: a value that repeats a billion times is a few bytes in the file."""
 _OWNER: Final = pa.field("recording", pa.int16(), nullable=False)
 _HINT: Final = "Pack the recordings again: weaklink pack DIR --out FILE"
 
@@ -130,7 +132,10 @@ def read(file: Path) -> list[Recording]:
             _refuse(file, f"does not describe recording {number}")
         if ".." in (parts := Path(entry["place"]).parts) or not parts or Path(entry["place"]).is_absolute():
             _refuse(file, f"has no place for recording {number}")
-        manifest = check_manifest(entry.get("manifest"))
+        try:
+            manifest = check_manifest(entry.get("manifest"))
+        except RecordingInvalid as error:
+            raise RecordingInvalid(f"{file / entry['place']}: {error}"[:500], hint=_HINT) from error
         console = entry["console"].encode("latin-1", "replace")[:CONSOLE_BYTES]
         found.append(Packed(file / entry["place"], manifest, tables, number, console))
     return found
@@ -198,6 +203,8 @@ def _unpacked(file: Path, name: str, recordings: int) -> pa.Table:
             if packed.schema_arrow.names[:1] != [_OWNER.name]:
                 _refuse(file, f"does not say whose the rows of {name} are")
             check_columns(packed.schema_arrow.remove(0), name, where)
+            if packed.metadata.num_rows * _row_bytes(name) > _TABLE_BYTES:
+                _refuse(file, f"has a table {name} of {packed.metadata.num_rows:,} rows")
             table = packed.read().unify_dictionaries()
     except pa.ArrowException as error:
         raise RecordingInvalid(f"{where} cannot be read: {error}"[:500], hint=_HINT) from error
@@ -206,6 +213,12 @@ def _unpacked(file: Path, name: str, recordings: int) -> pa.Table:
     if table.num_rows and (table[_OWNER.name].null_count or owners["min"] < 0 or owners["max"] >= recordings):
         _refuse(file, f"has rows of {name} that are nobody's")
     return table
+
+
+def _row_bytes(name: str) -> int:
+    """Bytes of a row in memory; a string is a number there, of an entry in a dictionary."""
+    widths = [column.type.bit_width // 8 if pa.types.is_integer(column.type) else 4 for column in TABLES[name]]
+    return sum(widths) + _OWNER.type.bit_width // 8
 
 
 def _read_member(file: Path, name: str) -> bytes:

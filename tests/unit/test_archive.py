@@ -150,6 +150,23 @@ def test_a_list_that_is_none_is_refused(packed: Path, text: bytes) -> None:
         archive.read(changed(packed, recordings_json=text))
 
 
+def test_more_rows_than_fit_into_memory_are_refused(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = sum(len(one.ledger) for one in archive.read(packed))
+    width = archive._row_bytes("ledger")
+    monkeypatch.setattr(archive, "_TABLE_BYTES", rows * width)
+    assert len(archive.read(packed)[0].ledger)
+    monkeypatch.setattr(archive, "_TABLE_BYTES", rows * width - 1)
+    with pytest.raises(RecordingInvalid, match=f"has a table ledger of {rows:,} rows"):
+        archive.read(packed)[0].table("ledger")
+
+
+def test_a_manifest_that_is_none_is_refused_by_its_place(packed: Path) -> None:
+    changed(packed, recordings_json=json.dumps([{"place": "linux/1", "console": "", "manifest": {}}]).encode())
+    with pytest.raises(RecordingInvalid, match="linux/1: this recording has schema None") as caught:
+        archive.read(packed)
+    assert "weaklink pack" in caught.value.hint
+
+
 @pytest.mark.parametrize("owner", [4, -1])
 def test_rows_of_nobody_are_refused(packed: Path, owner: int) -> None:
     with zipfile.ZipFile(packed) as archived:
