@@ -220,7 +220,7 @@ def test_two_guests_side_by_side(browser: Browser, page: tuple[Path, dict[str, r
     heads = "[...document.querySelectorAll('#difference-0 .head')].map(head => head.textContent)"
     linux, audit = (page[1][spec].phases["instructions"].sum() for spec in ("linux", "linux+audit=1"))
     assert browser.run(heads)[2:] == [f"linux: {linux / 1e6:.3g} M", f"linux+audit=1: {audit / 1e6:.3g} M"]
-    browser.run("document.querySelector('button[data-beside=\"0\"][data-phase=\"0\"]').click()")
+    browser.run('document.querySelector(\'button[data-beside="0"][data-phase="0"]\').click()')
     assert browser.run(heads) == ["operation", "layer", "linux: 166", "linux+audit=1: 386"]
     assert [text for text, _ in beside(browser, 0)] == ["getppid  161 \u2192 381", ""]
     assert next(text for text, _ in beside(browser, 1)) == "security"
