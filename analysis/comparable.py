@@ -69,6 +69,7 @@ def check_comparable(recordings: Sequence[Recording]) -> None:
 _OF_A_GUEST: Final[Mapping[str, Callable[[Mapping[str, Any]], object]]] = {
     "kernels": lambda one: one["guest"]["kernel_sha256"],
     "app binaries": lambda one: one["app"]["sha256"],
+    "libraries of the app": lambda one: one["app"].get("libraries"),
     "machines": lambda one: one["qemu"]["machine"],
 }
 

@@ -218,7 +218,7 @@ def _unpacked(file: Path, name: str, recordings: int) -> pa.Table:
 def _row_bytes(name: str) -> int:
     """Bytes of a row in memory; a string is a number there, of an entry in a dictionary."""
     widths = [column.type.bit_width // 8 if pa.types.is_integer(column.type) else 4 for column in TABLES[name]]
-    return sum(widths) + _OWNER.type.bit_width // 8
+    return int(sum(widths)) + int(_OWNER.type.bit_width) // 8
 
 
 def _read_member(file: Path, name: str) -> bytes:

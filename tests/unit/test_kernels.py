@@ -133,6 +133,15 @@ def test_two_builds_under_one_guest_are_refused(tmp_path: Path) -> None:
         everything(tmp_path)
 
 
+def test_another_libc_under_one_guest_is_refused(tmp_path: Path) -> None:
+    for seed, digest in ((0, "aa"), (1, "bb")):
+        libraries = {"libraries": {"libc.so.6": digest}}
+        for spec in ("linux", "osv"):
+            synthetic.record(tmp_path, spec, synthetic.tour(), [seed], app=libraries)
+    with pytest.raises(NotComparable, match="are of different libraries of the app"):
+        everything(tmp_path)
+
+
 # -- who executes less where ------------------------------------------------------------------------------------------
 
 
