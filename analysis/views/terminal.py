@@ -229,4 +229,7 @@ def _block(text: str, first: str, later: str, style: str = "") -> Iterator[Text]
 
 
 def _wrapped(text: str, width: int) -> Iterable[str]:
-    return [line.plain.rstrip() for line in Text(clean(text, 2000)).wrap(_PLAIN, width)]
+    text = clean(text, 2000)
+    if len(text) <= width and text.isascii():
+        return [text.rstrip()]
+    return [line.plain.rstrip() for line in Text(text).wrap(_PLAIN, width)]
