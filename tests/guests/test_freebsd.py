@@ -32,9 +32,10 @@ def ready_guest() -> str:
 
 GUEST = ready_guest()
 ADDING = "weaklink guests add freebsd --kind freebsd --kernel FILE --base FILE"
+if not GUEST:  # one line for all of them
+    pytest.skip(f"no FreeBSD kernel: {ADDING}", allow_module_level=True)
 pytestmark = [
     pytest.mark.skipif(shutil.which(qemu.PROGRAM) is None, reason=f"no {qemu.PROGRAM} on this machine"),
-    pytest.mark.skipif(not GUEST, reason=f"no FreeBSD kernel: {ADDING}"),
     pytest.mark.timeout(300),
 ]
 ISOLATED = f"{GUEST}+vm.pmap.pti=1"

@@ -33,9 +33,10 @@ def ready_guest() -> str:
 
 
 GUEST = ready_guest()
+if not GUEST:  # one line for all of them
+    pytest.skip("no OSv kernel: weaklink guests add osv --kind osv --kernel loader.elf", allow_module_level=True)
 pytestmark = [
     pytest.mark.skipif(shutil.which(qemu.PROGRAM) is None, reason=f"no {qemu.PROGRAM} on this machine"),
-    pytest.mark.skipif(not GUEST, reason="no OSv kernel: weaklink guests add osv --kind osv --kernel loader.elf"),
     pytest.mark.timeout(300),
 ]
 
