@@ -83,6 +83,12 @@ def system(file: elf.Elf) -> str:
     return ""
 
 
+def instead(file: elf.Elf) -> str:
+    """Say what an ELF program is that is not the kernel asked for: another system's kernel, or none."""
+    other = system(file) or ("Linux" if any(True for _ in file.find(b"Linux version ")) else "")
+    return f"a kernel of another system, {other}" if other else "an ELF program, no kernel"
+
+
 def _banner(file: elf.Elf, pattern: bytes) -> str:
     """Give the first text that ``pattern`` matches; its first word is what is searched for."""
     for count, at in enumerate(file.find(pattern.split(b" ")[0] + b" ")):

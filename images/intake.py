@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Final
 
+from images import elf, identify
 from profiler.errors import ArtifactCorrupt, UsageError
 
 _CHUNK: Final = 1 << 20
@@ -49,3 +51,19 @@ def copy(source: IO[bytes], target: Path, most: int, name: str) -> None:
             file.write(chunk)
     if left == most:
         raise ArtifactCorrupt(f"{name} became empty while it was read", hint="try again once it is complete")
+
+
+def taken(stack: ExitStack, path: Path, what: str, target: Path, *, most: int, kernel: str, wanted: str) -> elf.Elf:
+    """Copy a file, if it is an ELF program for x86-64, and map the copy: what is tested is then what is kept.
+
+    ``kernel`` is what it should be, for the refusal.  Raises ``UsageError`` that says what it is instead, and what
+    ``opened`` and ``copy`` raise.
+    """
+    with opened(path, what, wanted) as source:
+        beginning = source.read(identify.HEAD)
+        if not beginning.startswith(elf.MAGIC) or elf.head(beginning) != (64, 1, elf.EXECUTABLE, elf.X86_64):
+            raise UsageError(f"{plain(path)} is {identify.what(beginning)}, no {kernel}", hint=wanted)
+        source.seek(0)
+        copy(source, target, most, plain(path))
+    file = stack.enter_context(target.open("rb"))
+    return elf.Elf(stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))

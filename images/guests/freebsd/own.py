@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from images import elf, identify
+from images import identify
 from images.elf import Elf, Symbol
 from images.guests.freebsd import base, entry
-from images.intake import copy, opened, plain
+from images.intake import plain, taken
 from images.model import Given
 from profiler.errors import UsageError
 
@@ -30,6 +30,8 @@ _MISPLACED: Final = 0.001
 _KERNEL_WANTED: Final = "give boot/kernel/kernel of a release's kernel.txz, or the kernel of a build, for amd64"
 _SYMBOLS_WANTED: Final = "give the kernel.debug of the very build that the kernel comes from"
 
+_take: Final = partial(taken, most=_LARGEST, kernel="FreeBSD kernel for amd64")
+
 
 def adopt(given: Given, directory: Path, progress: Callable[[str], None]) -> Mapping[str, Any]:
     """Put kernel, symbols and base into ``directory``; give ``version`` and where the symbols are from.
@@ -37,12 +39,12 @@ def adopt(given: Given, directory: Path, progress: Callable[[str], None]) -> Map
     Raises ``UsageError`` for what is something else, ``ArtifactCorrupt`` for what is damaged.
     """
     with ExitStack() as stack:
-        kernel = _taken(stack, given.kernel, "the kernel", _KERNEL_WANTED, directory / KERNEL)
+        kernel = _take(stack, given.kernel, "the kernel", wanted=_KERNEL_WANTED, target=directory / KERNEL)
         version = _version(kernel, given.kernel)
         symbols, source = kernel.symbols(), "the ELF file's own"
         if given.symbols is not None:
             progress("comparing the symbols with the kernel")
-            other = _taken(stack, given.symbols, "--symbols", _SYMBOLS_WANTED, directory / SYMBOLS)
+            other = _take(stack, given.symbols, "--symbols", wanted=_SYMBOLS_WANTED, target=directory / SYMBOLS)
             symbols, source = _held(kernel, symbols, other, plain(given.symbols)), "given"
         places = {symbol.name: symbol.address for symbol in symbols if symbol.name in _NEEDED}
         missing = [name for name in _NEEDED if name not in places]
@@ -69,27 +71,12 @@ def adopt(given: Given, directory: Path, progress: Callable[[str], None]) -> Map
     return {"version": version, "symbols": source, "base": built_for}
 
 
-def _taken(stack: ExitStack, path: Path, what: str, wanted: str, target: Path) -> Elf:
-    """Copy a file, if it is an ELF program for x86-64, and map the copy: what is tested is then what is kept."""
-    with opened(path, what, wanted) as source:
-        beginning = source.read(identify.HEAD)
-        if not beginning.startswith(elf.MAGIC) or elf.head(beginning) != (64, 1, elf.EXECUTABLE, elf.X86_64):
-            raise UsageError(f"{plain(path)} is {identify.what(beginning)}, no FreeBSD kernel for amd64", hint=wanted)
-        source.seek(0)
-        copy(source, target, _LARGEST, plain(path))
-    file = stack.enter_context(target.open("rb"))
-    return Elf(stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
-
-
 def _version(file: Elf, path: Path) -> str:
     """Give what a FreeBSD kernel says that it is, as in ``15.1-RELEASE GENERIC``; ``UsageError`` for anything else."""
     found = next((match for at in file.find(b"@(#)FreeBSD ") if (match := _BANNER.match(file.bytes_at(at, 120)))), None)
     is_freebsd = file.note(*_OPERATING_SYSTEM).rstrip(b"\0") == b"FreeBSD" or file.interpreter.startswith(_NO_PROGRAM)
     if not found or not is_freebsd:
-        linux = any(True for _ in file.find(b"Linux version "))
-        system = "" if found else identify.system(file)
-        other = system or ("Linux" if linux else "")
-        kind = f"a kernel of another system, {other}" if other else "an ELF program, no kernel"
+        kind = "an ELF program, no kernel" if found else identify.instead(file)
         kind = "a FreeBSD kernel that does not say its version" if is_freebsd else kind
         raise UsageError(f"{plain(path)} is {kind}", hint=_KERNEL_WANTED)
     version = found[1].decode("ascii")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from images import elf, identify
+from images import identify
 from images.elf import Elf
-from images.intake import copy, opened, plain
+from images.intake import plain, taken
 from images.model import Given
 from profiler.errors import UsageError
 
@@ -27,6 +27,8 @@ _HEADER: Final = 64
 _KERNEL_WANTED: Final = "give OSv's loader.elf or loader-stripped.elf for x86-64, as its build or a release has it"
 _SYMBOLS_WANTED: Final = "give the loader.elf (not stripped) of the very build that the kernel comes from"
 
+_take: Final = partial(taken, most=_LARGEST, kernel="OSv kernel")
+
 
 def adopt(given: Given, directory: Path, progress: Callable[[str], None]) -> Mapping[str, Any]:
     """Put ``FILES`` into ``directory``; give ``version`` and where the symbols are from.
@@ -35,7 +37,7 @@ def adopt(given: Given, directory: Path, progress: Callable[[str], None]) -> Map
     """
     given.without_base("OSv")
     with ExitStack() as stack:
-        kernel = _taken(stack, given.kernel, "the kernel", _KERNEL_WANTED, directory / FILES[0])
+        kernel = _take(stack, given.kernel, "the kernel", wanted=_KERNEL_WANTED, target=directory / FILES[0])
         version = _version(kernel, given.kernel)
         if given.symbols is None:
             if not kernel.symbols():
@@ -45,7 +47,7 @@ def adopt(given: Given, directory: Path, progress: Callable[[str], None]) -> Map
                 )
             return {"version": version, "symbols": "the ELF file's own"}
         progress("comparing the symbols with the kernel")
-        symbols = _taken(stack, given.symbols, "--symbols", _SYMBOLS_WANTED, directory / FILES[1])
+        symbols = _take(stack, given.symbols, "--symbols", wanted=_SYMBOLS_WANTED, target=directory / FILES[1])
         name = plain(given.symbols)
         theirs = _version(symbols, given.symbols)
         if not symbols.symbols():
@@ -56,28 +58,12 @@ def adopt(given: Given, directory: Path, progress: Callable[[str], None]) -> Map
     return {"version": version, "symbols": "given"}
 
 
-def _taken(stack: ExitStack, path: Path, what: str, wanted: str, target: Path) -> Elf:
-    """Copy a file, if it is an ELF program for x86-64, and map the copy: what is tested is then what is kept."""
-    with opened(path, what, wanted) as source:
-        beginning = source.read(identify.HEAD)
-        if not beginning.startswith(elf.MAGIC) or elf.head(beginning) != (64, 1, elf.EXECUTABLE, elf.X86_64):
-            raise UsageError(f"{plain(path)} is {identify.what(beginning)}, no OSv kernel", hint=wanted)
-        source.seek(0)
-        copy(source, target, _LARGEST, plain(path))
-    file = stack.enter_context(target.open("rb"))
-    return Elf(stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
-
-
 def _version(file: Elf, path: Path) -> str:
     """Give the version of an OSv kernel, as in ``v0.57.0``; ``UsageError`` says what else the file is."""
     is_osv = file.note(*_OPERATING_SYSTEM).rstrip(b"\0") == b"osv"
-    system = identify.system(file)
-    found = _VERSION.fullmatch(system)
+    found = _VERSION.fullmatch(identify.system(file))
     if not is_osv or not found:
-        linux = any(True for _ in file.find(b"Linux version "))
-        other = system if system and not is_osv else "Linux" if linux else ""
-        kind = f"a kernel of another system, {other}" if other else "an ELF program, no kernel"
-        kind = "an OSv kernel that does not say its version" if is_osv and not other else kind
+        kind = "an OSv kernel that does not say its version" if is_osv else identify.instead(file)
         raise UsageError(f"{plain(path)} is {kind}", hint=_KERNEL_WANTED)
     return found[1][:64]
 
