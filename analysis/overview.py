@@ -46,11 +46,6 @@ class Overview:
         """The phases in which a guest executes fewest instructions."""
         return tuple(row.name for row in self.rows if row.fewest == guest)
 
-    @property
-    def undecided(self) -> tuple[str, ...]:
-        """The phases in which no one guest executes fewest."""
-        return tuple(row.name for row in self.rows if row.fewest is None)
-
 
 Sides = tuple[GuestLedger, GuestLedger]  # the base and another guest, as they are compared
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 import re
 import struct
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -36,7 +34,6 @@ _TEXT_RANGES: Final = (("_text", "_etext"), ("_sinittext", "_einittext"))
 _NOT_FUNCTIONS: Final = re.compile(r"\.L|\$|__pfx_|__cfi_|L\d+$")
 # Names that the linker's script gives to the borders of sections: never the name of what stands there.
 _BORDER: Final = re.compile(r"_{0,2}[se]?(init|exit)?text|\w+_(start|end|begin|stop)|__?(start|stop|end)_\w+")
-_ARRAYS: Final = ("address", "size", "names", "alias_of", "alias_names")
 _SYMBOL_TYPE: Final = np.dtype(
     [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
 )  # Elf64_Sym
@@ -109,22 +106,9 @@ class SymbolTable:
         """Give all names of one symbol, the one that is shown first."""
         return (self.names[index], *self._aliases.get(index, ()))
 
-    def save(self, path: Path) -> None:
-        """Write an .npz file that ``load`` reads back; raises ``OSError``."""
-        pairs = [(index, name) for index in sorted(self._aliases) for name in self._aliases[index]]
-        with path.open("wb") as file:
-            np.savez_compressed(
-                file,
-                address=self.address,
-                size=self.size,
-                names=_packed(self.names),
-                alias_of=np.array([index for index, _ in pairs], dtype=np.int32),
-                alias_names=_packed([name for _, name in pairs]),
-            )
-
     @classmethod
     def load(cls, path: Path) -> SymbolTable:
-        """Read an .npz of ``save``, an ELF file or an ``nm`` listing, whichever it is; else ``ArtifactCorrupt``."""
+        """Read an ELF file or an ``nm`` listing, whichever it is; else ``ArtifactCorrupt``."""
         try:
             if path.stat().st_size > _LARGEST_FILE:
                 raise _corrupt(path, "it is too large")
@@ -132,8 +116,6 @@ class SymbolTable:
                 magic = file.read(4)
         except OSError as error:
             raise _corrupt(path, error.strerror or str(error)) from error
-        if magic == b"PK\x03\x04":
-            return cls._from_npz(path)
         if magic == b"\x7fELF":
             return cls.from_elf(path)
         return cls.from_nm(path.read_text(encoding="utf-8", errors="replace"), source=path)
@@ -227,31 +209,6 @@ class SymbolTable:
         others = [(i, name) for i, group in enumerate(names) for name in dict.fromkeys(group) if name != group[0]]
         return cls(addresses, sizes, [group[0] for group in names], others)
 
-    @classmethod
-    def _from_npz(cls, path: Path) -> SymbolTable:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                if sum(info.file_size for info in archive.infolist()) > _LARGEST_FILE:
-                    raise _corrupt(path, "it unpacks to too much")
-            with np.load(path, allow_pickle=False) as arrays:
-                address, size, names, alias_of, alias_names = (arrays[name] for name in _ARRAYS)
-            table_names, aliases = _unpacked(names), _unpacked(alias_names)
-            # Sums beyond 2**64 would wrap around and cover everything.
-            sound = (
-                address.dtype == size.dtype == np.uint64
-                and alias_of.dtype == np.int32
-                and address.shape == size.shape == (len(table_names),)
-                and alias_of.shape == (len(aliases),)
-                and bool(np.all(address[1:] > address[:-1]))
-                and bool(np.all(size <= ~address))
-                and bool(np.all((alias_of >= 0) & (alias_of < len(table_names))))
-            )
-        except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
-            raise _corrupt(path, str(error)) from error
-        if not sound:
-            raise _corrupt(path, "its arrays do not fit together")
-        return cls(address, size, table_names, zip(alias_of.tolist(), aliases, strict=True))
-
 
 def find_data(path: Path, name: str) -> tuple[int, int] | None:
     """Give value and size (bytes) of a symbol of an ELF file, whatever it is of; of a variable, say, or a file's label.
@@ -324,17 +281,6 @@ def _printable(name: str) -> str:
     if name.isascii() and name.isprintable():
         return name
     return "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in name)
-
-
-def _packed(names: Sequence[str]) -> npt.NDArray[np.uint8]:
-    return np.frombuffer("".join(f"{name}\n" for name in names).encode(), dtype=np.uint8)
-
-
-def _unpacked(packed: npt.NDArray[np.uint8]) -> list[str]:
-    if packed.dtype != np.uint8 or packed.ndim != 1:
-        raise ValueError("names are not bytes")
-    names = packed.tobytes().decode(errors="replace").split("\n")[:-1]
-    return [_printable(name) for name in names]
 
 
 def _corrupt(path: Path | None, why: str) -> ArtifactCorrupt:

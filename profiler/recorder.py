@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from images.guests import Guest, Runtime
     from probes.exec.configure import Hooks
 
-MODES: Final = ("exact", "block")
-"""Every instruction counted, or every block: cheaper, and up to 0.5 % too much (the tour: 0.1 %)."""
-
 TOOL: Final = f"weaklink {__version__}"
 
 
