@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from probes.calls import count
-from probes.events import CALLS, EVENTS, LEDGER, PHASES
+from probes.events import CALLS, COSTLY, EVENTS, FRAMES, LEDGER, LOCKS, PHASES, STACKS, THREADS
 from probes.manifest import AGAIN, Manifest, check_manifest
 from profiler.errors import DiskFull, RecordingInvalid
 
@@ -40,10 +40,17 @@ STRING_BYTES: Final = 4096
 """The longest name in a table; C++ symbols of unikernels reach about 1 KB."""
 
 TABLES: Final[Mapping[str, pa.Schema]] = types.MappingProxyType(
-    {"ledger": LEDGER, "phases": PHASES, "calls": CALLS, "events": EVENTS}
+    {
+        "ledger": LEDGER, "phases": PHASES, "calls": CALLS, "events": EVENTS, "threads": THREADS, "locks": LOCKS,
+        "costly": COSTLY, "frames": FRAMES, "stacks": STACKS,
+    }  # fmt: skip
 )
+_NEEDED: Final = ("ledger", "phases", "calls", "events")
 ROWS: Final[Mapping[str, int]] = types.MappingProxyType(
-    {"ledger": 5_000_000, "phases": 200, "calls": 200_000, "events": 200_000_000}
+    {
+        "ledger": 5_000_000, "phases": 200, "calls": 200_000, "events": 200_000_000, "threads": 1_000_000,
+        "locks": 1_000_000, "costly": 5_000_000, "frames": 5_000_000, "stacks": 20_000_000,
+    }  # fmt: skip
 )
 """The most rows a table may have.  Phase numbers are 0..199; the most events seen in a window were 18 million."""
 FILE_BYTES: Final = 4 << 30
@@ -55,15 +62,16 @@ FILE_BYTES: Final = 4 << 30
 def write(directory: Path, manifest: Mapping[str, Any], tables: Mapping[str, pa.Table], console: bytes) -> None:
     """Put a recording at ``directory``, whole or not at all, replacing what is there.
 
-    ``tables`` are ledger, phases and events; calls are counted here unless they are given, which they must be where not
-    all events are.  It is written beside its place, synced and renamed.  Raises ``RecordingInvalid`` if manifest or
+    ``tables`` are ledger, phases, events, and what else there is; tables not given are empty.  Calls are counted here
+    unless they are given, which they must be where not all events are.  It is written beside its place, synced and renamed.  Raises ``RecordingInvalid`` if manifest or
     tables are not as declared, ``DiskFull`` if there is no room (and leaves nothing behind).
     """
     check_manifest(dict(manifest))
     if "calls" not in tables and "events" in tables:
         tables = {**tables, "calls": count(tables["events"])}
-    if set(tables) != set(TABLES):
+    if not set(_NEEDED) <= set(tables) <= set(TABLES):
         raise RecordingInvalid(f"a recording has the tables {', '.join(TABLES)}, not {', '.join(sorted(tables))}")
+    tables = {name: tables[name] if name in tables else schema.empty_table() for name, schema in TABLES.items()}
     for name, table in tables.items():
         check_columns(table.schema, name, f"table {name}")
         _check_rows(table.num_rows, name)
