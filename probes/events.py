@@ -43,8 +43,8 @@ EVENT_KINDS: Final = (
 )  # fmt: skip
 
 HOWS: Final = (
-    "", "ok", "failed", "blocked", "preempted", "yielded", "exited", "woken", "awake", "kernel", "user", "slept", "spun",
-    "timer", "device", "ipi", "sent", "received",
+    "", "ok", "failed", "blocked", "preempted", "yielded", "exited", "woken", "awake", "kernel", "user", "slept",
+    "spun", "timer", "device", "ipi", "sent", "received",
 )  # fmt: skip
 """What more there is to say of an event, by kind; "" is not known, or nothing to say:
 

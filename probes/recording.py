@@ -41,16 +41,30 @@ STRING_BYTES: Final = 4096
 
 TABLES: Final[Mapping[str, pa.Schema]] = types.MappingProxyType(
     {
-        "ledger": LEDGER, "phases": PHASES, "calls": CALLS, "events": EVENTS, "threads": THREADS, "locks": LOCKS,
-        "costly": COSTLY, "frames": FRAMES, "stacks": STACKS,
-    }  # fmt: skip
+        "ledger": LEDGER,
+        "phases": PHASES,
+        "calls": CALLS,
+        "events": EVENTS,
+        "threads": THREADS,
+        "locks": LOCKS,
+        "costly": COSTLY,
+        "frames": FRAMES,
+        "stacks": STACKS,
+    }
 )
 _NEEDED: Final = ("ledger", "phases", "calls", "events")
 ROWS: Final[Mapping[str, int]] = types.MappingProxyType(
     {
-        "ledger": 5_000_000, "phases": 200, "calls": 200_000, "events": 200_000_000, "threads": 1_000_000,
-        "locks": 1_000_000, "costly": 5_000_000, "frames": 5_000_000, "stacks": 20_000_000,
-    }  # fmt: skip
+        "ledger": 5_000_000,
+        "phases": 200,
+        "calls": 200_000,
+        "events": 200_000_000,
+        "threads": 1_000_000,
+        "locks": 1_000_000,
+        "costly": 5_000_000,
+        "frames": 5_000_000,
+        "stacks": 20_000_000,
+    }
 )
 """The most rows a table may have.  Phase numbers are 0..199; the most events seen in a window were 18 million."""
 FILE_BYTES: Final = 4 << 30
@@ -63,8 +77,9 @@ def write(directory: Path, manifest: Mapping[str, Any], tables: Mapping[str, pa.
     """Put a recording at ``directory``, whole or not at all, replacing what is there.
 
     ``tables`` are ledger, phases, events, and what else there is; tables not given are empty.  Calls are counted here
-    unless they are given, which they must be where not all events are.  It is written beside its place, synced and renamed.  Raises ``RecordingInvalid`` if manifest or
-    tables are not as declared, ``DiskFull`` if there is no room (and leaves nothing behind).
+    unless they are given, which they must be where not all events are.  It is written beside its place, synced and
+    renamed.  Raises ``RecordingInvalid`` if manifest or tables are not as declared, ``DiskFull`` if there is no room
+    (and leaves nothing behind).
     """
     check_manifest(dict(manifest))
     if "calls" not in tables and "events" in tables:

@@ -165,12 +165,18 @@ def tables(phases: list[Phase], seed: int) -> dict[str, pa.Table]:
         clock += raw
         events.append((clock, 0, "phase-end", "", number))
         ledger += rows
-    columns = [list(column) for column in zip(*events, strict=True)]
     return {
         "ledger": pa.Table.from_pylist(ledger, schema=LEDGER),
         "phases": pa.Table.from_pylist(said, schema=PHASES),
-        "events": pa.table([pa.array(c, f.type) for c, f in zip(columns, EVENTS, strict=True)], schema=EVENTS),
+        "events": event_table(events),
     }
+
+
+def event_table(events: Iterable[tuple[int, int, str, str, int]]) -> pa.Table:
+    """Give the table of events (time, thread, kind, name, value) of vCPU 0, of which nothing more is known."""
+    rows = [(time, 0, thread, kind, name, "", value, -1) for time, thread, kind, name, value in events]
+    columns = zip(*rows, strict=True) if rows else [()] * len(EVENTS)
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, EVENTS, strict=True)], schema=EVENTS)
 
 
 def record(root: Path, spec: str, phases: list[Phase], seeds: Iterable[int] = (0,), **changes: Any) -> list[Path]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from probes.events import EVENT_KINDS, EVENTS, LEDGER, PHASES, ROLES
+from probes.events import EVENT_KINDS, EVENTS, HOWS, LEDGER, PHASES, ROLES
 from probes.exec.configure import Hooks
 from probes.exec.said import Phase
 from profiler.errors import ProbeLoss
@@ -22,7 +22,11 @@ _CELL: Final = np.dtype([
     ("phase", "<u2"), ("role", "<u2"), ("operation", "<u2"), ("_", "<u2"), ("function", "<i4"), ("__", "<i4"),
     ("raw", "<u8"), ("calls", "<u8"), ("rep_iterations", "<u8"), ("rep_bytes", "<u8"), ("idle_ns", "<u8"),
 ])  # fmt: skip
-_EVENT: Final = np.dtype([("time", "<u8"), ("thread", "<u4"), ("kind", "<u2"), ("name", "<u2"), ("value", "<i8")])
+_EVENT: Final = np.dtype([
+    ("time", "<u8"), ("value", "<i8"), ("thread", "<u4"), ("stack", "<u4"), ("name", "<u2"), ("kind", "u1"),
+    ("how", "u1"), ("vcpu", "u1"), ("_", "V3"),
+])  # fmt: skip
+_NO_STACK: Final = 0xFFFFFFFF
 _DEFERRED: Final = 0x8000  # OP_DEFERRED, plugin/threads.h
 # SEEN_*, plugin/state.h: function -1 - n.
 _PSEUDO: Final = (
@@ -195,19 +199,27 @@ def _phases(summary: _Summary, phases: Sequence[Phase]) -> pa.Table:
 
 def _events(raw: np.ndarray[Any, Any], hooks: Hooks) -> pa.Table:
     if len(raw) and (
-        raw["kind"].max() >= len(EVENT_KINDS) or raw["time"].max() >= _MOST or raw["thread"].max() >= 1 << 31
+        raw["kind"].max() >= len(EVENT_KINDS)
+        or raw["how"].max() >= len(HOWS)
+        or raw["vcpu"].max() >= 1 << 7
+        or raw["time"].max() >= _MOST
+        or raw["thread"].max() >= 1 << 31
+        or bool(((raw["stack"] >= 1 << 31) & (raw["stack"] != _NO_STACK)).any())
     ):
         raise ProbeLoss("events.bin has an event that cannot be", hint=_AGAIN)
     codes, inverse = np.unique(raw["name"], return_inverse=True)
     names = _operation_names(hooks, codes)
     arrays = [
         pa.array(raw["time"].astype(np.int64)),
+        pa.array(raw["vcpu"].astype(np.int8)),
         pa.array(raw["thread"].astype(np.int32)),
         pa.DictionaryArray.from_arrays(pa.array(raw["kind"].astype(np.int8)), pa.array(list(EVENT_KINDS))),
         pa.DictionaryArray.from_arrays(
             pa.array(inverse.astype(np.int16)), pa.array([names[code] for code in codes.tolist()], type=pa.string())
         ),
+        pa.DictionaryArray.from_arrays(pa.array(raw["how"].astype(np.int8)), pa.array(list(HOWS))),
         pa.array(raw["value"]),
+        pa.array(raw["stack"].astype(np.int32)),
     ]
     return pa.Table.from_arrays(arrays, schema=EVENTS)
 

@@ -122,7 +122,8 @@ static int events(const char *path, uint32_t n)
     if (!events_open(path))
         return 1;
     for (uint32_t i = 0; i < n; i++)
-        events_put(i * 3ull, i % 5, i % (EV_IDLE_END + 1), i % 4, -(int64_t)i);
+        events_put(&(struct event){.time = i * 3ull, .thread = i % 5, .kind = i % EV_KINDS, .how = i % HOWS,
+                                    .name = i % 4, .value = -(int64_t)i, .stack = i % 7 ? i : NO_STACK});
     printf("%" PRIu64 "\n", events_close());
     return 0;
 }
@@ -137,7 +138,7 @@ static int events_full(const char *path) /* no room for a while, in the middle o
     if (!events_open(path) || setrlimit(RLIMIT_FSIZE, &limit))
         return 1;
     for (uint32_t i = 0; i < 3 * 32768; i++) {
-        events_put(i, 0, EV_WAKE, 0, 0);
+        events_put(&(struct event){.time = i, .kind = EV_WAKE});
         if (i == 40000) {
             limit.rlim_cur = most;
             setrlimit(RLIMIT_FSIZE, &limit);
@@ -159,18 +160,22 @@ int64_t clock_read(void)
 }
 
 /* Parts that need a QEMU are not asked here. */
-__attribute__((weak)) void window_listen(void)
+__attribute__((weak)) void window_listen(struct vcpu *vcpu)
 {
+    (void)vcpu;
 }
-__attribute__((weak)) void window_first_block(void)
+__attribute__((weak)) void window_first_block(struct vcpu *vcpu)
 {
+    (void)vcpu;
 }
+
+static struct vcpu *const v = vcpus;
 
 static void in_context(uint8_t role)
 {
     static struct counters count;
-    C = &count;
-    now.thread = threads_new(0x1000, role);
+    v->c = &count;
+    v->thread = threads_new(0x1000, role);
 }
 
 static int idle(int n, char **readings) /* the clock after each HLT in; idle so far, and idle not charged yet, out */
@@ -178,10 +183,10 @@ static int idle(int n, char **readings) /* the clock after each HLT in; idle so 
     static const struct segment after = {.class = CLASS_KERNEL};
     in_context(ROLE_KERNEL);
     for (int i = 0; i < n; i++) {
-        C->raw += 100;
+        v->c->raw += 100;
         clock_says = atoll(readings[i]);
-        finish_tail(INSN_HLT, &after);
-        printf("%" PRIu64 " %" PRIu64 "\n", now.idle_total, now.idle_uncharged);
+        finish_tail(v, INSN_HLT, &after);
+        printf("%" PRIu64 " %" PRIu64 "\n", v->idle_total, v->idle_uncharged);
     }
     return 0;
 }
@@ -192,14 +197,14 @@ static int iret(const char *where) /* what is left open when user code, the kern
     struct segment next = {.class = *where == 'u' ? CLASS_APP : CLASS_KERNEL};
     next.hook = *where == 'i' ? &interrupt : *where == 'h' ? &handler : NULL;
     in_context(ROLE_MAIN);
-    struct thread *t = now.thread;
+    struct thread *t = v->thread;
     t->in_syscall = true;
-    finish_tail(INSN_IRET, &next);
+    finish_tail(v, INSN_IRET, &next);
     printf("%d", t->in_syscall);
     for (int from_user = 1; from_user >= 0; from_user--) {
         t->n_frames = 1;
         t->frames[0] = (struct frame){.kind = FRAME_EXCEPTION, .from_user = from_user};
-        finish_tail(INSN_IRET, &next);
+        finish_tail(v, INSN_IRET, &next);
         printf(" %d", t->n_frames);
     }
     printf("\n");
@@ -227,9 +232,9 @@ static int execute(bool shared, const char *letters, const char *path)
     exact = true;
     config.shared = shared;
     in_context(ROLE_MAIN);
-    now.thread->user = now.thread->in_app = true;
-    now.segment = &nothing;
-    set_row();
+    v->thread->user = v->thread->in_app = true;
+    v->segment = &nothing;
+    set_row(v);
     for (const char *p = letters; *p; p++) {
         struct segment *s = &segments[(int)*p];
         s->pc = s->last_pc = (uint64_t)*p;
@@ -238,10 +243,10 @@ static int execute(bool shared, const char *letters, const char *path)
         s->hook = strchr("oOcxfewW", *p) ? &hooks[(int)*p] : NULL;
         s->tail = *p == 'x' ? INSN_SYSRET : *p == 'r' ? INSN_IRET : 0;
         callback_of(s, false)(0, s);
-        C->raw++;
-        printf("%u ", thread_operation(now.thread));
+        v->c->raw++;
+        printf("%u ", thread_operation(v->thread));
     }
-    printf("%" PRIu64 "\n", C->raw);
+    printf("%" PRIu64 "\n", v->c->raw);
     return events_close() != 0;
 }
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from probes import recording
-from probes.events import EVENT_KINDS, EVENTS, LEDGER, PHASES
+from probes.events import EVENT_KINDS, EVENTS, HOWS, LEDGER, PHASES
 from probes.exec import decode
 from probes.exec.configure import Hooks
 from probes.exec.decode import Tables
@@ -89,8 +89,12 @@ def write(
     for number, name in enumerate(columns):
         raw[name] = [cell[number] for cell in cells]
     raw.tofile(out / "ledger.bin")
-    log = [(time, thread, EVENT_KINDS.index(kind), name, value) for time, thread, kind, name, value in events]
-    np.array(log, dtype=decode._EVENT).tofile(out / "events.bin")
+    log = np.zeros(len(events), dtype=decode._EVENT)
+    for number, (time, thread, kind, name, value) in enumerate(events):
+        for field, what in (("time", time), ("thread", thread), ("name", name), ("value", value)):
+            log[field][number] = what
+        log["kind"][number], log["stack"][number] = EVENT_KINDS.index(kind), decode._NO_STACK
+    log.tofile(out / "events.bin")
     (out / "summary.json").write_text(json.dumps(summary() if about is None else about))
 
 
@@ -134,7 +138,7 @@ def test_names_are_found(tmp_path: Path) -> None:
 def test_events_keep_their_order_and_get_names(tmp_path: Path) -> None:
     events = decoded(tmp_path).events.to_pandas()
     names = {0: "", READ: "read", WRITE: "write"}
-    want = [(time, thread, kind, names[name], value) for time, thread, kind, name, value in EVENTS_SEEN]
+    want = [(time, 0, thread, kind, names[name], "", value, -1) for time, thread, kind, name, value in EVENTS_SEEN]
     assert list(events.itertuples(index=False, name=None)) == want
 
 
@@ -297,7 +301,16 @@ def test_a_cell_that_cannot_be(tmp_path: Path, cell: Cell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("kind", len(EVENT_KINDS)), ("name", 8), ("thread", 2**31), ("time", 2**63)]
+    ("field", "value"),
+    [
+        ("kind", len(EVENT_KINDS)),
+        ("name", 8),
+        ("thread", 2**31),
+        ("time", 2**63),
+        ("how", len(HOWS)),
+        ("vcpu", 128),
+        ("stack", 2**31),
+    ],
 )
 def test_an_event_that_cannot_be(tmp_path: Path, field: str, value: int) -> None:
     write(tmp_path)
@@ -335,7 +348,7 @@ def try_to_decode(out: Path) -> None:
 @FUZZ
 @given(
     cells=st.one_of(st.binary(max_size=256), st.binary(min_size=56, max_size=56 * 3)),
-    events=st.one_of(st.binary(max_size=128), st.binary(min_size=24, max_size=24 * 6)),
+    events=st.one_of(st.binary(max_size=160), st.binary(min_size=32, max_size=32 * 6)),
 )
 def test_any_bytes(tmp_path: Path, cells: bytes, events: bytes) -> None:
     write(tmp_path)

@@ -112,7 +112,8 @@ def test_operations_that_vary_may(tmp_path: Path) -> None:
 
 
 def test_events_outside_phases_do_not_count(tmp_path: Path) -> None:
-    stray = {"time": 0, "thread": 0, "kind": "op-enter", "name": "getppid", "value": 0}
+    stray = {"time": 0, "thread": 0, "kind": "op-enter", "name": "getppid", "value": 0,
+             "vcpu": 0, "how": "", "stack": -1}  # fmt: skip
 
     def edit(rows: Rows) -> None:
         rows.insert(0, dict(stray))

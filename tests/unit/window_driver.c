@@ -9,13 +9,15 @@
 #include <string.h>
 
 /* Stand in for phases.c and probe.c. */
-void phase_mark(bool is_begin, uint16_t number)
+void phase_mark(struct vcpu *v, bool is_begin, uint16_t number)
 {
+    (void)v;
     printf("%s %u\n", is_begin ? "open" : "close", number);
 }
 
-void probe_finish(bool complete)
+void probe_finish(struct vcpu *v, bool complete)
 {
+    (void)v;
     printf("finish %d\n", complete);
 }
 
@@ -34,10 +36,11 @@ static void write_console(const char *path, const char *text) /* with \n and \r 
 /* CONFIG CONSOLE; lines of what happens come in. */
 int main(int argc, char **argv)
 {
+    struct vcpu *v = vcpus;
     char text[9000];
     if (argc != 3 || !config_read(&config, argv[1]) || !window_prepare(argv[2]))
         return 1;
-    now.thread = threads_new(0x1000, ROLE_MAIN);
+    v->thread = threads_new(0x1000, ROLE_MAIN);
     while (fgets(text, sizeof text, stdin)) {
         uint64_t addr;
         unsigned process;
@@ -45,18 +48,18 @@ int main(int argc, char **argv)
         if (sscanf(text, "arm %" SCNx64, &addr) == 1 && window_arms_at(addr)) {
             window_armed_at(addr);
         } else if (!strcmp(text, "first")) {
-            window_first_block();
+            window_first_block(v);
         } else if (sscanf(text, "reach %" SCNx64 " %u", &addr, &process) == 2) {
-            now.thread->process = process;
+            v->thread->process = process;
             if (window_trigger(addr))
-                window_reached(addr);
+                window_reached(v, addr);
         } else if (!strncmp(text, "say ", 4)) {
             write_console(argv[2], text + 4);
-            window_listen();
+            window_listen(v);
         } else if (!strncmp(text, "boot ", 5)) {
             write_console(argv[2], text + 5);
         } else if (!strcmp(text, "ended")) {
-            window_ended();
+            window_ended(v);
         } else {
             printf("nothing\n");
         }

@@ -40,9 +40,9 @@ bool events_open(const char *path)
     return fd >= 0;
 }
 
-void events_put(uint64_t time, uint32_t thread, enum event_kind kind, uint16_t name, int64_t value)
+void events_put(const struct event *e)
 {
-    buffer[used++] = (struct event){time, thread, (uint16_t)kind, name, value};
+    buffer[used++] = *e;
     if (used == BUFFERED)
         flush();
 }

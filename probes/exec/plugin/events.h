@@ -9,18 +9,29 @@
 /* The order is that of EVENT_KINDS in probes/events.py. */
 enum event_kind {
     EV_PHASE_BEGIN, EV_PHASE_END, EV_OP_ENTER, EV_OP_EXIT, EV_SYSCALL_ENTER, EV_SYSCALL_EXIT, EV_SWITCH, EV_WAKE,
-    EV_LOCK, EV_FAULT_ENTER, EV_FAULT_EXIT, EV_IRQ_ENTER, EV_IRQ_EXIT, EV_IDLE_BEGIN, EV_IDLE_END
+    EV_LOCK, EV_FAULT_ENTER, EV_FAULT_EXIT, EV_IRQ_ENTER, EV_IRQ_EXIT, EV_IDLE_BEGIN, EV_IDLE_END, EV_LOCK_END,
+    EV_THREAD_NEW, EV_THREAD_EXIT, EV_PACKET, EV_KINDS
 };
+
+/* The order is that of HOWS there. */
+enum event_how {
+    HOW_NONE, HOW_OK, HOW_FAILED, HOW_BLOCKED, HOW_PREEMPTED, HOW_YIELDED, HOW_EXITED, HOW_WOKEN, HOW_AWAKE, HOW_KERNEL,
+    HOW_USER, HOW_SLEPT, HOW_SPUN, HOW_TIMER, HOW_DEVICE, HOW_IPI, HOW_SENT, HOW_RECEIVED, HOWS
+};
+
+#define NO_STACK 0xffffffffu
 
 struct event {
     uint64_t time;
-    uint32_t thread;
-    uint16_t kind, name;
     int64_t value;
+    uint32_t thread, stack;
+    uint16_t name;
+    uint8_t kind, how, vcpu;
+    uint8_t unused[3];
 };
 
 bool events_open(const char *path);
-void events_put(uint64_t time, uint32_t thread, enum event_kind kind, uint16_t name, int64_t value);
+void events_put(const struct event *e);
 /* Flushes and closes; returns how many events could not be written. */
 uint64_t events_close(void);
 

@@ -2,104 +2,104 @@
 /* What runs at the beginning of every segment, and at the accesses that tell threads apart. */
 #include "state.h"
 
-static void enter_operation(struct hook *h)
+static void enter_operation(struct vcpu *v, struct hook *h)
 {
     h->fired++;
-    now.thread->op = h->name;
-    put(EV_OP_ENTER, h->name, 0);
-    set_row();
+    v->thread->op = h->name;
+    put(v, EV_OP_ENTER, HOW_NONE, h->name, 0);
+    set_row(v);
 }
 
 /* Code of the kernel follows other code, or an IRET.  Has the app called it, as its libc? */
-static void called_kernel(const struct segment *s)
+static void called_kernel(struct vcpu *v, const struct segment *s)
 {
-    struct thread *t = now.thread;
+    struct thread *t = v->thread;
     struct hook *h = s->hook;
     if (!t->in_app || !in_user_mode(t) || (h && (h->kind == HOOK_SYSCALL || entered_by_interrupt(h))))
         return;
     t->in_app = false;
     if (h && h->kind == HOOK_OP)
-        enter_operation(h);
+        enter_operation(v, h);
 }
 
-static void tail_ended(uint8_t tail, const struct segment *s)
+static void tail_ended(struct vcpu *v, uint8_t tail, const struct segment *s)
 {
     if (tail == INSN_OUT)
-        window_listen();
+        window_listen(v);
     else
-        finish_tail(tail, s);
+        finish_tail(v, tail, s);
     if (tail == INSN_MARKER)
-        window_first_block();
+        window_first_block(v);
 }
 
-static inline __attribute__((always_inline)) void begin(const struct segment *s, bool slow)
+static inline __attribute__((always_inline)) void begin(struct vcpu *v, const struct segment *s, bool slow)
 {
-    const struct segment *before = now.segment;
-    uint64_t began = now.last;
-    struct cell *cell = &now.row[before->seen];
-    uint64_t did = C->raw - began;
+    const struct segment *before = v->segment;
+    uint64_t began = v->last;
+    struct cell *cell = &v->row[before->seen];
+    uint64_t did = v->c->raw - began;
     cell->raw += did;
-    now.last = C->raw;
+    v->last = v->c->raw;
     if (slow && unlikely(s->hook && s->hook->kind == HOOK_FAULT))
-        faulted(before, began, did, cell);
+        faulted(v, before, began, did, cell);
     if (unlikely(before->tail) && did == before->n)
-        tail_ended(before->tail, s);
+        tail_ended(v, before->tail, s);
     if (slow && config.shared && (before->class != CLASS_KERNEL || before->tail == INSN_IRET))
-        called_kernel(s);
+        called_kernel(v, s);
     if (slow && s->hook)
-        at_hook(s, before);
+        at_hook(v, s, before);
 }
 
-static inline __attribute__((always_inline)) void end(const struct segment *s)
+static inline __attribute__((always_inline)) void end(struct vcpu *v, const struct segment *s)
 {
-    now.row[s->seen].calls += s->entry;
-    now.segment = s;
-    now.rep_pc = s->rep_pc;
+    v->row[s->seen].calls += s->entry;
+    v->segment = s;
+    v->rep_pc = s->rep_pc;
     if (!exact)
-        C->raw += s->n;
+        v->c->raw += s->n;
 }
 
 static void on_kernel(unsigned vcpu, void *udata)
 {
-    (void)vcpu;
+    struct vcpu *v = &vcpus[vcpu];
     const struct segment *s = udata;
-    begin(s, false);
-    end(s);
+    begin(v, s, false);
+    end(v, s);
 }
 
 static void on_hook(unsigned vcpu, void *udata)
 {
-    (void)vcpu;
+    struct vcpu *v = &vcpus[vcpu];
     const struct segment *s = udata;
-    begin(s, true);
-    end(s);
+    begin(v, s, true);
+    end(v, s);
 }
 
 /* The block begins with a REP instruction: is this a further iteration of it? */
-static inline void repeat(const struct segment *s)
+static inline void repeat(struct vcpu *v, const struct segment *s)
 {
-    if (now.rep_pc != s->pc)
+    if (v->rep_pc != s->pc)
         return;
-    struct cell *cell = &now.row[s->seen];
+    struct cell *cell = &v->row[s->seen];
     cell->rep_iterations++;
     cell->rep_bytes += s->rep_size;
-    now.rep_total++;
-    now.repeat_at = now.last;
+    v->rep_total++;
+    v->repeat_at = v->last;
 }
 
 static void on_rep(unsigned vcpu, void *udata)
 {
-    (void)vcpu;
+    struct vcpu *v = &vcpus[vcpu];
     const struct segment *s = udata;
-    begin(s, false);
-    repeat(s);
-    end(s);
+    begin(v, s, false);
+    repeat(v, s);
+    end(v, s);
 }
 
-static inline __attribute__((always_inline)) void begin_user(const struct segment *s)
+static inline __attribute__((always_inline)) void begin_user(struct vcpu *v, const struct segment *s)
 {
-    begin(s, false);
-    struct thread *t = now.thread;
+    begin(v, s, false);
+    struct thread *t = v->thread;
     if (unlikely(!in_user_mode(t))) {
         if (t->n_frames || t->in_syscall) { /* came back by a way that was not seen */
             trouble.resync++;
@@ -110,48 +110,48 @@ static inline __attribute__((always_inline)) void begin_user(const struct segmen
         t->user = true;
         if (t->role == ROLE_KERNEL)
             t->role = ROLE_APP;
-        set_row();
+        set_row(v);
     }
     if (s->class == CLASS_APP) {
         if (t->op) {
-            put(EV_OP_EXIT, t->op, 0);
+            put(v, EV_OP_EXIT, HOW_NONE, t->op, 0);
             t->op = 0;
-            set_row();
+            set_row(v);
         }
         t->in_app = true;
     } else if (t->in_app && s->class != CLASS_STUB) {
         if (s->hook && s->hook->kind == HOOK_OP)
-            enter_operation(s->hook);
+            enter_operation(v, s->hook);
         t->in_app = false;
     }
 }
 
 static void on_user(unsigned vcpu, void *udata)
 {
-    (void)vcpu;
+    struct vcpu *v = &vcpus[vcpu];
     const struct segment *s = udata;
-    begin_user(s);
-    end(s);
+    begin_user(v, s);
+    end(v, s);
 }
 
 static void on_user_rep(unsigned vcpu, void *udata)
 {
-    (void)vcpu;
+    struct vcpu *v = &vcpus[vcpu];
     const struct segment *s = udata;
-    begin_user(s);
-    repeat(s);
-    end(s);
+    begin_user(v, s);
+    repeat(v, s);
+    end(v, s);
 }
 
 /* The machine was idle until `t` could go on: the first that was woken, else the first that ran. */
-static void charge_idle(const struct thread *t)
+static void charge_idle(struct vcpu *v, const struct thread *t)
 {
-    if (!now.idle_uncharged || t->role == ROLE_IDLE)
+    if (!v->idle_uncharged || t->role == ROLE_IDLE)
         return;
-    struct cell *row = row_for(t->role, thread_operation(t));
-    row[now.idle_by_device ? SEEN_DEVICE_WAIT : SEEN_IDLE].idle += now.idle_uncharged;
-    now.idle_uncharged = 0;
-    now.idle_by_device = false;
+    struct cell *row = row_for(v, t->role, thread_operation(t));
+    row[v->idle_by_device ? SEEN_DEVICE_WAIT : SEEN_IDLE].idle += v->idle_uncharged;
+    v->idle_uncharged = 0;
+    v->idle_by_device = false;
 }
 
 /* A process of its own, unless it is a thread that one of the program's makes. */
@@ -167,11 +167,11 @@ static uint32_t process_of_new(const struct thread *creator)
 
 void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata)
 {
-    (void)vcpu;
+    struct vcpu *v = &vcpus[vcpu];
     (void)info;
     struct hook *h = udata;
     uint64_t task = vaddr - (uint64_t)h->disp;
-    struct thread *t = now.thread, *other;
+    struct thread *t = v->thread, *other;
     h->fired++;
     switch (h->kind) {
     case HOOK_SWITCH_OUT:
@@ -179,19 +179,19 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
             threads_name(t, task);
         else if (t->task != task) {
             trouble.switches++;
-            now.thread = threads_find(task);
+            v->thread = threads_find(task);
         }
         break;
     case HOOK_SWITCH_IN:
         other = threads_find(task);
         if (other == t)
             break;
-        put(EV_SWITCH, NAME_NONE, other->index);
-        charge();
-        pending_ends(); /* another thread's, or another phase's, must not be taken for it */
-        now.thread = other;
-        set_row();
-        charge_idle(other);
+        put(v, EV_SWITCH, HOW_NONE, NAME_NONE, other->index);
+        charge(v);
+        pending_ends(v); /* another thread's, or another phase's, must not be taken for it */
+        v->thread = other;
+        set_row(v);
+        charge_idle(v, other);
         break;
     case HOOK_WAKE:
     case HOOK_NEW: {
@@ -205,8 +205,8 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
         }
         /* one hop: what a deferred thread wakes is background */
         other->waker = op & OP_DEFERRED || op == OP_BACKGROUND || op == OP_PENDING ? 0 : op;
-        put(EV_WAKE, NAME_NONE, other->index);
-        charge_idle(other);
+        put(v, EV_WAKE, HOW_NONE, NAME_NONE, other->index);
+        charge_idle(v, other);
         break;
     }
     }

@@ -12,23 +12,23 @@ const struct phase_point *phase_points(uint32_t *n)
     return phases;
 }
 
-void phase_mark(bool is_begin, uint16_t number)
+void phase_mark(struct vcpu *v, bool is_begin, uint16_t number)
 {
-    charge();
-    if (now.idle_uncharged) { /* not reached while a thread opens and closes its own windows */
-        row_for(now.thread->role, OP_BACKGROUND)[SEEN_IDLE].idle += now.idle_uncharged;
-        now.idle_uncharged = 0;
+    charge(v);
+    if (v->idle_uncharged) { /* not reached while a thread opens and closes its own windows */
+        row_for(v, v->thread->role, OP_BACKGROUND)[SEEN_IDLE].idle += v->idle_uncharged;
+        v->idle_uncharged = 0;
     }
     if (n_phases == MAX_PHASES) {
         trouble.phases++;
         return;
     }
     phases[n_phases].number = number;
-    phases[n_phases].raw = C->raw;
-    phases[n_phases].rep = now.rep_total;
-    phases[n_phases].idle = now.idle_total;
+    phases[n_phases].raw = v->c->raw;
+    phases[n_phases].rep = v->rep_total;
+    phases[n_phases].idle = v->idle_total;
     n_phases++;
-    put(is_begin ? EV_PHASE_BEGIN : EV_PHASE_END, NAME_NONE, number);
-    now.phase = is_begin ? number : NO_PHASE;
-    set_row();
+    put(v, is_begin ? EV_PHASE_BEGIN : EV_PHASE_END, HOW_NONE, NAME_NONE, number);
+    v->phase = is_begin ? number : NO_PHASE;
+    set_row(v);
 }

@@ -13,6 +13,7 @@
  * Nothing reads the guest's registers or memory: threads are told apart by the addresses that the kernel's switch
  * and wake-up code accesses.
  */
+#include "guest.h"
 #include "state.h"
 
 #include <inttypes.h>
@@ -31,21 +32,21 @@ static void on_exit_qemu(WL_EXIT_ARGS);
 
 static void on_marker(unsigned vcpu, void *udata)
 {
-    (void)vcpu;
+    struct vcpu *v = &vcpus[vcpu];
     uintptr_t code = (uintptr_t)udata;
     if (finished)
         return;
     if (config.window.given) {
         if (code == MARK_ENDED)
-            window_ended();
+            window_ended(v);
         return;
     }
-    if (code >= MARK_PHASE && code <= MARK_PHASE_LAST && now.phase == NO_PHASE)
-        phase_mark(true, (uint16_t)(code - MARK_PHASE));
-    else if (code == MARK_PHASE_END && now.phase != NO_PHASE)
-        phase_mark(false, now.phase);
+    if (code >= MARK_PHASE && code <= MARK_PHASE_LAST && v->phase == NO_PHASE)
+        phase_mark(v, true, (uint16_t)(code - MARK_PHASE));
+    else if (code == MARK_PHASE_END && v->phase != NO_PHASE)
+        phase_mark(v, false, v->phase);
     else if (code == MARK_DISARM)
-        probe_finish(true);
+        probe_finish(v, true);
 }
 
 static void on_trans_armed(WL_TRANS_ARGS)
@@ -63,21 +64,22 @@ static void on_reset(WL_RESET_ARGS)
 
 static void on_arm(unsigned vcpu, void *udata)
 {
-    (void)vcpu;
+    struct vcpu *v = &vcpus[vcpu];
     static const struct segment nothing = {.seen = SEEN_UNKNOWN, .tail = INSN_MARKER};
     if (armed)
         return;
     armed = true;
-    C = wl_counters_find(&counters);
-    memset(C, 0, sizeof *C);
+    v->c = wl_counters_find(&counters);
+    memset(v->c, 0, sizeof *v->c);
     clock_arm();
-    now.phase = NO_PHASE;
-    now.segment = &nothing;
-    now.thread = threads_new(0, ROLE_MAIN);
-    now.thread->user = now.thread->in_app = true;
-    now.silent = config.window.given;
+    guest_arm();
+    v->phase = NO_PHASE;
+    v->segment = &nothing;
+    v->thread = threads_new(0, ROLE_MAIN);
+    v->thread->user = v->thread->in_app = true;
+    v->silent = config.window.given;
     window_armed_at((uintptr_t)udata);
-    set_row();
+    set_row(v);
     /* Drops every callback and flushes all code; what is translated from then on is instrumented. */
     wl_reset(plugin_id, on_reset);
 }
@@ -107,13 +109,13 @@ static FILE *out_open(const char *name)
     return fopen(path, "w");
 }
 
-static void write_summary(FILE *f, bool complete, bool ledger_written, uint64_t lost)
+static void write_summary(FILE *f, const struct vcpu *v, bool complete, bool ledger_written, uint64_t lost)
 {
-    fprintf(f, "{\"api\": %d, \"exact\": %s, \"complete\": %s, \"ledger_written\": %s, \"clock\": %s,\n", WL_API,
-            exact ? "true" : "false", complete ? "true" : "false", ledger_written ? "true" : "false",
-            clock_known() ? "true" : "false");
-    fprintf(f, " \"raw\": %" PRIu64 ", \"idle\": %" PRIu64 ", \"lost_events\": %" PRIu64 ",\n", C ? C->raw : 0,
-            now.idle_total, lost);
+    fprintf(f, "{\"api\": %d, \"exact\": %s, \"complete\": %s, \"ledger_written\": %s, \"clock\": %s,"
+            " \"guest\": %s,\n", WL_API, exact ? "true" : "false", complete ? "true" : "false", ledger_written ? "true" : "false",
+            clock_known() ? "true" : "false", guest_readable() ? "true" : "false");
+    fprintf(f, " \"raw\": %" PRIu64 ", \"idle\": %" PRIu64 ", \"lost_events\": %" PRIu64 ",\n", v->c ? v->c->raw : 0,
+            v->idle_total, lost);
     fprintf(f, " \"trouble\": {\"rows\": %" PRIu64 ", \"functions\": %" PRIu64 ", \"frames\": %" PRIu64, trouble.rows,
             trouble.functions, trouble.frames);
     fprintf(f, ", \"resync\": %" PRIu64 ", \"switches\": %" PRIu64 ", \"phases\": %" PRIu64 "},\n", trouble.resync,
@@ -140,20 +142,20 @@ static void on_reset_finished(WL_RESET_ARGS)
     WL_UNUSED_RESET; /* nothing is registered again: the rest runs at full speed */
 }
 
-void probe_finish(bool complete)
+void probe_finish(struct vcpu *v, bool complete)
 {
     if (finished)
         return;
     finished = true;
     if (armed)
-        charge();
+        charge(v);
     uint64_t lost = events_close();
     FILE *f = out_open("ledger.bin");
     bool written = f && ledger_write(f, n_seen, function_of);
     written = f && fclose(f) == 0 && written;
     f = out_open("summary.json");
     if (f) {
-        write_summary(f, complete, written, lost);
+        write_summary(f, v, complete, written, lost);
         if (fclose(f) != 0)
             fprintf(stderr, "weaklink-exec: the summary could not be written\n");
     }
@@ -164,7 +166,7 @@ void probe_finish(bool complete)
 static void on_exit_qemu(WL_EXIT_ARGS)
 {
     WL_UNUSED_EXIT;
-    probe_finish(false);
+    probe_finish(&vcpus[0], false);
 }
 
 WL_EXPORT int qemu_plugin_version = WL_API;
@@ -196,9 +198,10 @@ WL_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, 
         fprintf(stderr, "weaklink-exec: %s cannot be written\n", events);
         return 1;
     }
-    wl_counters_new(&counters, sizeof *C);
+    wl_counters_new(&counters, sizeof *vcpus[0].c);
     translate_init();
     clock_find();
+    guest_find();
     wl_register_trans(id, on_trans_waiting);
     qemu_plugin_register_atexit_cb(id, on_exit_qemu, NULL);
     return 0;

@@ -2,18 +2,17 @@
 #include "state.h"
 
 struct wl_counters counters;
-struct counters *C;
 struct config config;
 bool exact;
-struct now now;
+struct vcpu vcpus[VCPUS];
 struct trouble trouble;
 int32_t function_of[LEDGER_FUNCTIONS];
 uint32_t n_seen = SEEN_FIRST;
 
-struct cell *row_for(uint8_t role, uint16_t operation)
+struct cell *row_for(const struct vcpu *v, uint8_t role, uint16_t operation)
 {
     static struct cell nowhere[LEDGER_FUNCTIONS];
-    struct cell *row = ledger_row(now.phase, role, operation);
+    struct cell *row = ledger_row(v->phase, role, operation);
     if (likely(row))
         return row;
     trouble.rows++;

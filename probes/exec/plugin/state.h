@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the probe knows at any moment.  One vCPU, one thread of QEMU's: nothing here is locked. */
+/* What the probe knows at any moment.  One vCPU, one thread of QEMU's: nothing here is locked yet. */
 #ifndef WL_STATE_H
 #define WL_STATE_H
 
@@ -43,11 +43,13 @@ struct counters {
 };
 
 extern struct wl_counters counters;
-extern struct counters *C;
 extern struct config config;
 extern bool exact;
 
-struct now {
+/* What the probe knows of one vCPU. */
+#define VCPUS 1
+struct vcpu {
+    struct counters *c;
     struct cell *row;
     const struct segment *segment; /* being executed */
     uint64_t last;                 /* raw at its beginning */
@@ -62,7 +64,7 @@ struct now {
     bool silent; /* no events: nobody knows yet whether there will be a window */
     int64_t clock_zero;
 };
-extern struct now now;
+extern struct vcpu vcpus[VCPUS];
 
 /* state.c */
 extern int32_t function_of[LEDGER_FUNCTIONS]; /* seen number -> function, -1 - pseudo function for those */
@@ -75,30 +77,31 @@ struct trouble {
 extern struct trouble trouble;
 
 /* The current phase's row for a role and an operation; cells that are thrown away if there is no room. */
-struct cell *row_for(uint8_t role, uint16_t operation);
+struct cell *row_for(const struct vcpu *v, uint8_t role, uint16_t operation);
 
-static inline uint64_t time_now(void)
+static inline uint64_t time_now(const struct vcpu *v)
 {
-    return C->raw + now.idle_total;
+    return v->c->raw + v->idle_total;
 }
 
-static inline void put(enum event_kind kind, uint16_t name, int64_t value)
+static inline void put(struct vcpu *v, enum event_kind kind, enum event_how how, uint16_t name, int64_t value)
 {
-    if (!now.silent)
-        events_put(time_now(), now.thread->index, kind, name, value);
+    if (!v->silent)
+        events_put(&(struct event){.time = time_now(v), .thread = v->thread->index, .kind = (uint8_t)kind,
+                                   .how = (uint8_t)how, .name = name, .value = value, .stack = NO_STACK});
 }
 
-/* The row of what the current thread is doing now. */
-static inline void set_row(void)
+/* The row of what the current thread is doing v-> */
+static inline void set_row(struct vcpu *v)
 {
-    now.row = row_for(now.thread->role, thread_operation(now.thread));
+    v->row = row_for(v, v->thread->role, thread_operation(v->thread));
 }
 
 /* Charges what has executed since the last call. */
-static inline void charge(void)
+static inline void charge(struct vcpu *v)
 {
-    now.row[now.segment->seen].raw += C->raw - now.last;
-    now.last = C->raw;
+    v->row[v->segment->seen].raw += v->c->raw - v->last;
+    v->last = v->c->raw;
 }
 
 /* clock.c */
@@ -109,24 +112,24 @@ bool clock_known(void);
 
 /* context.c: what changes what the thread is doing */
 bool in_user_mode(const struct thread *t);
-void pending_ends(void); /* what the thread did in a call of unknown name is `syscall`, whatever it does next */
-void finish_tail(uint8_t tail, const struct segment *s);
-void faulted(const struct segment *before, uint64_t began, uint64_t did, struct cell *cell);
-void at_hook(const struct segment *s, const struct segment *before);
+void pending_ends(struct vcpu *v); /* what the thread did in a call of unknown name is `syscall`, whatever it does next */
+void finish_tail(struct vcpu *v, uint8_t tail, const struct segment *s);
+void faulted(struct vcpu *v, const struct segment *before, uint64_t began, uint64_t did, struct cell *cell);
+void at_hook(struct vcpu *v, const struct segment *s, const struct segment *before);
 
 /* execute.c: what runs when the guest does */
 wl_exec_cb callback_of(const struct segment *s, bool begins_with_rep);
 void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata);
 
 /* probe.c */
-void probe_finish(bool complete); /* writes what is known; nothing after that is of interest */
+void probe_finish(struct vcpu *v, bool complete); /* writes what is known; nothing after that is of interest */
 
 /* phases.c */
 struct phase_point {
     uint16_t number;
     uint64_t raw, rep, idle;
 };
-void phase_mark(bool is_begin, uint16_t number);
+void phase_mark(struct vcpu *v, bool is_begin, uint16_t number);
 const struct phase_point *phase_points(uint32_t *n);
 
 /* translate.c */

@@ -87,8 +87,7 @@ static bool perhaps_taken_back(size_t index, size_t n, const struct insn_info *i
 
 static void on_trigger(unsigned vcpu, void *udata)
 {
-    (void)vcpu;
-    window_reached((uintptr_t)udata);
+    window_reached(&vcpus[vcpu], (uintptr_t)udata);
 }
 
 void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)

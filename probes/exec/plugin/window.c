@@ -72,22 +72,22 @@ const struct trigger *window_trigger(uint64_t addr)
     return find(addr, false);
 }
 
-static void open_it(void)
+static void open_it(struct vcpu *v)
 {
     if (state.opened)
         return;
     state.opened = true;
-    now.silent = false;
-    phase_mark(true, WINDOW_NUMBER);
+    v->silent = false;
+    phase_mark(v, true, WINDOW_NUMBER);
 }
 
-static void close_it(void)
+static void close_it(struct vcpu *v)
 {
     if (!state.opened || state.closed)
         return;
     state.closed = true;
-    phase_mark(false, WINDOW_NUMBER);
-    probe_finish(true);
+    phase_mark(v, false, WINDOW_NUMBER);
+    probe_finish(v, true);
 }
 
 void window_armed_at(uint64_t addr)
@@ -101,13 +101,13 @@ void window_armed_at(uint64_t addr)
     }
 }
 
-void window_first_block(void)
+void window_first_block(struct vcpu *v)
 {
     if (opens_at_once)
-        open_it();
+        open_it(v);
 }
 
-void window_reached(uint64_t addr)
+void window_reached(struct vcpu *v, uint64_t addr)
 {
     bool was_open = state.opened; /* what opens it does not close it as well */
     for (size_t i = 0; i < config.window.n_triggers; i++) {
@@ -115,24 +115,24 @@ void window_reached(uint64_t addr)
         if (t->addr != addr)
             continue;
         if (t->kind == OPEN_AT)
-            open_it();
-        else if (was_open && (t->kind == CLOSE_AT || (t->kind == CLOSE_EXIT && !now.thread->process)))
-            close_it();
+            open_it(v);
+        else if (was_open && (t->kind == CLOSE_AT || (t->kind == CLOSE_EXIT && !v->thread->process)))
+            close_it(v);
     }
 }
 
-void window_ended(void)
+void window_ended(struct vcpu *v)
 {
     for (size_t i = 0; i < config.window.n_triggers; i++)
         if (config.window.triggers[i].kind == CLOSE_EXIT) {
-            close_it();
+            close_it(v);
             break;
         }
     if (!state.closed)
-        probe_finish(true); /* and the summary says that it did not open, or not close */
+        probe_finish(v, true); /* and the summary says that it did not open, or not close */
 }
 
-static void line_complete(void)
+static void line_complete(struct vcpu *v)
 {
     if (line_used && line[line_used - 1] == '\r')
         line_used--;
@@ -140,12 +140,12 @@ static void line_complete(void)
     line_used = 0;
     bool was_open = state.opened;
     if (!was_open && *config.window.open_line && !regexec(&open_line, line, 0, NULL, 0))
-        open_it();
+        open_it(v);
     else if (was_open && *config.window.close_line && !regexec(&close_line, line, 0, NULL, 0))
-        close_it();
+        close_it(v);
 }
 
-void window_listen(void)
+void window_listen(struct vcpu *v)
 {
     char text[4096];
     ssize_t n;
@@ -155,7 +155,7 @@ void window_listen(void)
             if (text[i] != '\n' && text[i])
                 line[line_used++] = text[i];
             if (text[i] == '\n' || line_used == LINE)
-                line_complete();
+                line_complete(v);
         }
     }
 }

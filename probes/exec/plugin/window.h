@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct trigger;
+struct vcpu;
 
 struct window_state {
     bool armed, opened, closed;
@@ -22,10 +23,10 @@ bool window_arms_at(uint64_t addr);
 const struct trigger *window_trigger(uint64_t addr);
 
 void window_armed_at(uint64_t addr);
-void window_first_block(void);      /* the first instrumented block begins */
-void window_reached(uint64_t addr); /* the instruction at `addr` is about to execute */
-void window_listen(void);           /* something may have been written to the console */
-void window_ended(void);            /* the program is over, whatever was seen of that */
+void window_first_block(struct vcpu *v); /* the first instrumented block begins */
+void window_reached(struct vcpu *v, uint64_t addr); /* the instruction at `addr` is about to execute */
+void window_listen(struct vcpu *v);/* something may have been written to the console */
+void window_ended(struct vcpu *v); /* the program is over, whatever was seen of that */
 
 const struct window_state *window_state(void);
 

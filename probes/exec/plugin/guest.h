@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Looks into the guest: registers and memory, where this QEMU lets one. */
+#ifndef WL_GUEST_H
+#define WL_GUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The order is that of GDB's x86-64 target description. */
+enum guest_register {
+    REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_RSI, REG_RDI, REG_RBP, REG_RSP, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12,
+    REG_R13, REG_R14, REG_R15
+};
+
+/* Whether this QEMU has what is needed. */
+bool guest_find(void);
+bool guest_readable(void);
+/* In the vCPU's thread, when the probe is armed. */
+void guest_arm(void);
+/*
+ * A register.  It is right only in a callback at the first instruction of a translation block (a function's entry, what
+ * follows a call, return, SYSRET or IRET): in the middle of one TCG keeps registers to itself.
+ */
+bool guest_register(enum guest_register n, uint64_t *value);
+/* Memory at an address of the current address space. */
+bool guest_memory(uint64_t addr, void *to, size_t n);
+
+#endif
