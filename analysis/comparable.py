@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -76,22 +77,30 @@ _OF_A_GUEST: Final[Mapping[str, Callable[[Mapping[str, Any]], object]]] = {
 
 def scope(firsts: Mapping[str, Recording]) -> Scope:
     """What is compared of some guests, given a recording of each."""
-    builds: dict[tuple[str, bool], list[str]] = {}
-    targets: dict[tuple[str, bool], str] = {}
+    builds: dict[tuple[str, str, bool], list[str]] = {}
+    targets: dict[tuple[str, str, bool], str] = {}
     for spec, one in firsts.items():
-        build = str(one.manifest["app"]["sha256"]), libc_in_kernel(one)
+        build = str(one.manifest["app"]["sha256"]), _libraries(one), libc_in_kernel(one)
         builds.setdefault(build, []).append(spec)
         targets[build] = str(one.manifest["app"].get("target") or "a build")
     if len(builds) == 1:
         return Scope(False)
     named = []
     for build, specs in builds.items():
-        alike = [other for other in builds if targets[other] == targets[build] and other[0] != build[0]]
-        digest = f" ({build[0][:8]})" if alike else ""
-        libc = ", its libc is the kernel's" if build[1] else ""
+        binary, libraries, in_kernel = build
+        alike = [other for other in builds if targets[other] == targets[build] and other[:2] != build[:2]]
+        digest = f" ({binary[:8]})" if any(other[0] != binary for other in alike) else ""
+        digest += f" with libraries {libraries[:8]}" if any(other[1] != libraries for other in alike) else ""
+        libc = ", its libc is the kernel's" if in_kernel else ""
         named.append(f"{listed(specs)}: {targets[build]}{digest}{libc}")
     return Scope(True, "layers user and libc are left out of all figures but their own, because the guests do not "
                        f"execute the same code there ({'; '.join(named)})")  # fmt: skip
+
+
+def _libraries(recording: Recording) -> str:
+    """A digest of all libraries that a dynamic app was given; empty for none."""
+    libraries = recording.manifest["app"].get("libraries")
+    return hashlib.sha256(repr(sorted(libraries.items())).encode()).hexdigest() if libraries else ""
 
 
 def libc_in_kernel(recording: Recording) -> bool:

@@ -71,7 +71,7 @@ def apart(base: GuestLedger, other: GuestLedger, ops: Mapping[int, float]) -> st
         return ""
     ordered = sorted((name for name in names if names[name] >= NOTHING), key=lambda name: -names[name])
     alone = base if other.libc_in_kernel or sums[1] > sums[0] else other
-    what = some([spoken(name) for name in ordered], 4)
+    what = some([_OF_LIBC if name == "user" else spoken(name) for name in ordered], 4)
     return (f"Left out: {what}, as libc answers {'it' if len(ordered) == 1 else 'them'} on {alone.spec}, "
             f"alone or mostly ({number(sums[0])} instructions outside libc on {base.spec}, {number(sums[1])} on "
             f"{other.spec}).")  # fmt: skip
@@ -114,6 +114,7 @@ def _phases(finding: Finding, names: Mapping[int, str], compared: int) -> str:
 
 NEARLY: Final = 0.95
 """Where one phase or operation makes this share of a finding, the others are not named."""
+_OF_LIBC: Final = "libc functions that are no operation"
 _SPOKEN: Final = {"user": "the app's own code", "background": "nothing in particular (background)",
                   "page-fault": "page faults", "interrupt": "interrupts"}  # fmt: skip
 

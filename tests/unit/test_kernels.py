@@ -78,6 +78,16 @@ def test_one_build_on_two_kernels_is_compared_whole(tmp_path: Path) -> None:
     assert "machines differ: linux on microvm; osv:static on q35" in terminal.render(compared)
 
 
+def test_one_build_with_other_libraries_is_not_compared_whole(tmp_path: Path) -> None:
+    for spec, digest in (("linux", "aa"), ("osv:glibc", "bb")):
+        phases = synthetic.tour() if spec == "linux" else synthetic.other_kernel(synthetic.tour())
+        synthetic.record(tmp_path, spec, phases, app={"libraries": {"/lib/libc.so.6": digest * 32}})
+    note = everything(tmp_path).notes[0]
+    assert note.startswith("layers user and libc are left out")
+    names = re.findall(r"linux-static with libraries (\w{8})", note)
+    assert len(set(names)) == 2
+
+
 def test_a_kernels_own_copy_of_libc_is_its_own_work(tmp_path: Path) -> None:
     """Where the kernel is not the app's libc, what it does in the layer libc is no libc of the app's."""
     record(tmp_path)
