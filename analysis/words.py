@@ -71,8 +71,9 @@ def apart(base: GuestLedger, other: GuestLedger, ops: Mapping[int, float]) -> st
         return ""
     ordered = sorted((name for name in names if names[name] >= NOTHING), key=lambda name: -names[name])
     alone = base if other.libc_in_kernel or sums[1] > sums[0] else other
+    it = "it" if len(ordered) == 1 and ordered[0] != "user" else "them"
     what = some([_OF_LIBC if name == "user" else spoken(name) for name in ordered], 4)
-    return (f"Left out: {what}, as libc answers {'it' if len(ordered) == 1 else 'them'} on {alone.spec}, "
+    return (f"Left out: {what}, as libc answers {it} on {alone.spec}, "
             f"alone or mostly ({number(sums[0])} instructions outside libc on {base.spec}, {number(sums[1])} on "
             f"{other.spec}).")  # fmt: skip
 
