@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -57,10 +57,10 @@ class Packed(Recording):
         return pa.table(again, schema=pa.schema([f.with_type(c.type) for f, c in zip(plain, again, strict=True)]))
 
 
-def write(file: Path, recordings: Sequence[Recording], root: Path, *, events: int | None = None) -> None:
+def write(file: Path, recordings: Sequence[Recording], root: Path, *, events: Collection[int] | None = None) -> None:
     """Put recordings at or below ``root`` into ``file``, replacing it whole or not at all.
 
-    ``events`` keeps those of the phase of this number in one recording per guest (the first seed), and no others: a
+    ``events`` keeps those of the phases of these numbers in one recording per guest (the first seed), and no others: a
     window of a second has a million of them.  None keeps all.  Raises ``DiskFull``, and ``RecordingInvalid`` if a
     recording cannot be read.
     """
@@ -70,7 +70,7 @@ def write(file: Path, recordings: Sequence[Recording], root: Path, *, events: in
     for number, one in enumerate(recordings):
         kept = one.events_kept
         if events is not None:
-            wanted = {events} if one.spec not in seen else set()
+            wanted = set(events) if one.spec not in seen else set()
             kept = frozenset(wanted if kept is None else wanted & kept)
             seen.add(one.spec)
         manifest: dict[str, Any] = {**one.manifest}

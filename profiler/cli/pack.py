@@ -18,8 +18,8 @@ def add(verbs: Any) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="a directory with recordings, or another such file")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="as in tour.recordings")
     parser.add_argument(
-        "--events", metavar="PHASE",
-        help="keep events of this phase only, and of one seed per guest: they are most of what recordings take",
+        "--events", metavar="a,b",
+        help="keep events of these phases only, and of one seed per guest: they are most of what recordings take",
     )  # fmt: skip
     parser.set_defaults(run=run)
     parser = verbs.add_parser("unpack", help="take recordings out of such a file")
@@ -49,12 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
             f"{out} cannot be written", hint=f"name a file in a directory that exists: NAME{archive.SUFFIX}"
         )
     recordings = load(root)
-    number = None
+    kept = None
     if arguments.events is not None:
         numbers = {phase["name"]: phase["number"] for one in recordings for phase in one.manifest["app"]["phases"]}
-        if arguments.events not in numbers:
-            raise UsageError(f"no phase {arguments.events[:60]!r}", hint=f"phases: {', '.join(numbers)}"[:500])
-        number = numbers[arguments.events]
-    archive.write(out, recordings, root, events=number)
+        names = [name.strip() for name in arguments.events.split(",") if name.strip()]
+        if unknown := [name for name in names if name not in numbers]:
+            raise UsageError(f"no phase {unknown[0][:60]!r}", hint=f"phases: {', '.join(numbers)}"[:500])
+        kept = [numbers[name] for name in names]
+    archive.write(out, recordings, root, events=kept)
     print(f"{out}: {len(recordings)} recordings, {out.stat().st_size:,} bytes")
     return 0

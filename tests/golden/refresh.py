@@ -25,6 +25,7 @@ from profiler import recorded
 
 HERE = Path(__file__).resolve().parent
 CLIENT = HERE.parents[1] / "docs" / "redis_client.c"
+TRACED = ("null-call", "mutex-contended", "pipe-pingpong", "tcp-pingpong", "thread-create")
 KERNELS = ("linux", "osv:libc", "osv:static", "freebsd", "osv:glibc")
 
 
@@ -32,7 +33,7 @@ KERNELS = ("linux", "osv:libc", "osv:static", "freebsd", "osv:glibc")
 class Golden:
     """One archive of recordings: an app, or a program by its name in PATH.  The first guest is the base.
 
-    ``run`` are further arguments of ``weaklink run``, ``events`` is the phase whose events are kept; None keeps all.
+    ``run`` are further arguments of ``weaklink run``, ``events`` are the phases whose events are kept; None keeps all.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Golden:
     seeds: int
     run: tuple[str, ...]
     app: str
-    events: str | None = None
+    events: tuple[str, ...] | None = None
 
     @property
     def text(self) -> Path:
@@ -74,10 +75,11 @@ class Golden:
             # In the order of the guests: it is that of every table.
             found = sorted(load(root), key=lambda one: (self.guests.index(one.spec), one.seed))
             numbers = {phase["name"]: phase["number"] for phase in found[0].manifest["app"]["phases"]}
-            archive.write(self.place, found, root, events=None if self.events is None else numbers[self.events])
+            kept = None if self.events is None else [numbers[name] for name in self.events]
+            archive.write(self.place, found, root, events=kept)
 
 
-def _kernels(name: str, app: str, guests: tuple[str, ...], events: str, *run: str) -> Golden:
+def _kernels(name: str, app: str, guests: tuple[str, ...], events: tuple[str, ...], *run: str) -> Golden:
     return Golden(name, recorded.HERE / f"{name}.recordings", guests, 8, run, app, events)
 
 
@@ -86,10 +88,10 @@ GOLDEN = {
     for golden in (
         Golden("linux", HERE / "linux.recordings", ("linux", "linux+audit=1", "linux+init_on_alloc=0"), 2,
                ("--phases", "map-unmap,file-create,tcp-pingpong"), "tour"),
-        _kernels("tour", "tour", KERNELS, "null-call"),
-        _kernels("sqlite", "sqlite", KERNELS, "lookup"),
-        _kernels("redis", "redis-server", ("linux", "osv:glibc"), "ping", "--with", str(CLIENT), "--window", "marker",
-                 "--op", "request", "--", "--save", "", "--appendonly", "no"),
+        _kernels("tour", "tour", KERNELS, TRACED),
+        _kernels("sqlite", "sqlite", KERNELS, ("lookup",)),
+        _kernels("redis", "redis-server", ("linux", "osv:glibc"), ("ping",), "--with", str(CLIENT), "--window",
+                 "marker", "--op", "request", "--", "--save", "", "--appendonly", "no"),
     )
 }  # fmt: skip
 KEYS = HERE / "findings.keys"

@@ -84,6 +84,11 @@ def test_events_of_one_phase_of_one_seed_are_enough(places: Path, tmp_path: Path
     assert main(["verify", str(out)]) == 0
     assert main(["explain", str(out), "--against", "linux"]) == 0
 
+    assert main(["pack", str(places), "--out", str(out), "--events", "null-call, fresh-pages"]) == 0
+    first = archive.read(out)[0]
+    assert first.events_kept == frozenset({0, 2})
+    assert first.events.loc[first.events["kind"] == "phase-begin", "value"].tolist() == [0, 2]
+
 
 def test_a_phase_that_is_not_there_is_refused(places: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pack", str(places), "--out", str(tmp_path / "a.recordings"), "--events", "nosuch"]) == 2
