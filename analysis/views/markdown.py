@@ -75,6 +75,8 @@ def _pair(pair: Pair) -> Iterator[str]:
     yield from (safe(pair.apart), "") if pair.apart else ()
     for layer, left, right in pair.aside:
         yield f"- not compared: layer {layer}, {number(left)} and {number(right)} instructions"
+    if max(pair.left_out) >= 0.001:
+        yield f"- left out as the emulator's: {pair.left_out[0]:.1%} and {pair.left_out[1]:.1%} of all instructions"
     yield ""
     yield from _table(
         ("phase", "instructions/op, base", "other", "ratio", "string bytes/op, base", "other", "seeds say"),

@@ -104,6 +104,13 @@ def test_a_report_can_be_made(golden: Golden, tmp_path: Path) -> None:
     assert all(guest in text for guest in golden.guests)
 
 
+def test_the_emulators_share_is_said_in_markdown(capsys: pytest.CaptureFixture[str]) -> None:
+    tour = GOLDEN["tour"]
+    assert main(["explain", str(tour.place), "--against", tour.guests[0], "--format", "markdown"]) == 0
+    shares = re.findall(r"left out as the emulator's: ([\d.]+)% and ([\d.]+)%", capsys.readouterr().out)
+    assert any(float(other) > 0 for _, other in shares)  # OSv's clock is the HPET
+
+
 def test_they_are_small() -> None:
     assert sum(golden.place.stat().st_size for golden in GOLDEN.values()) < LARGEST
 
