@@ -90,3 +90,8 @@ def test_whoever_waits_in_a_loop_waits_once(driver: Path, tmp_path: Path) -> Non
     contended = [executed(driver, tmp_path, "apart", f"c{letters}")[2].count("lock-contended")
                  for letters in ("ek", "ekwk", "ewkwkw", "ewkwkewk", "WkW", "ewWw")]  # fmt: skip
     assert contended == [0, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("space", ["apart", "shared"])
+def test_a_call_that_the_kernel_does_not_have_is_seen_when_it_ends(driver: Path, tmp_path: Path, space: str) -> None:
+    assert executed(driver, tmp_path, space, "lckxlckxlck")[2] == ["syscall-enter", "syscall-exit"] * 2

@@ -19,8 +19,11 @@ static void leave_syscall(struct vcpu *v)
 {
     struct thread *t = v->thread;
     pending_ends(v);
-    if (t->syscall) /* else there is no such call, and nothing was said of its entry */
-        put(v, EV_SYSCALL_EXIT, HOW_NONE, t->syscall, 0);
+    if (!t->syscall) { /* there is no such call: no handler said so at its entry */
+        t->syscall = OP_SYSCALL;
+        put(v, EV_SYSCALL_ENTER, HOW_NONE, OP_SYSCALL, 0);
+    }
+    put(v, EV_SYSCALL_EXIT, HOW_NONE, t->syscall, 0);
     t->in_syscall = false;
     t->syscall_op = t->syscall = 0;
 }
