@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -45,6 +45,10 @@ class Packed(Recording):
     tables: Callable[[str], pa.Table] = field(repr=False, compare=False)
     number: int
     console: bytes = field(repr=False)
+
+    def batches(self, name: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """See ``Recording.batches``; an archive's tables are in memory anyway."""
+        yield from self.table(name, columns).to_batches(recording.BATCH)
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """See ``Recording.table``."""

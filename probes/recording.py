@@ -6,6 +6,7 @@ The layout and the schemas are those of ``probes.events``; the manifest is decla
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -13,7 +14,7 @@ import shutil
 import tempfile
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,6 +68,8 @@ ROWS: Final[Mapping[str, int]] = types.MappingProxyType(
     }
 )
 """The most rows a table may have.  Phase numbers are 0..199; the most events seen in a window were 18 million."""
+BATCH: Final = 1 << 17
+"""Rows that ``Recording.batches`` reads at a time."""
 FILE_BYTES: Final = 4 << 30
 """The largest table, packed or unpacked."""
 
@@ -220,6 +223,23 @@ class Recording:
 
         Raises ``RecordingInvalid`` if the file is damaged, too large, or not of the declared schema.
         """
+        with self._opened(name) as file:
+            table = file.read(columns=None if columns is None else list(columns)).unify_dictionaries()
+        check_values(table, name, str(self.directory / f"{name}.parquet"))
+        return table
+
+    def batches(self, name: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows of ``table``, a piece at a time: a table of any size, in little memory.
+
+        Each piece has dictionaries of its own.  Raises as ``table`` does, when the piece is reached that is wrong.
+        """
+        with self._opened(name) as file:
+            for batch in file.iter_batches(BATCH, columns=None if columns is None else list(columns)):
+                check_values(pa.Table.from_batches([batch]), name, str(self.directory / f"{name}.parquet"))
+                yield batch
+
+    @contextlib.contextmanager
+    def _opened(self, name: str) -> Iterator[pq.ParquetFile]:
         path = self.directory / f"{name}.parquet"
         try:
             # Dictionaries bound what repeated long names can cost in memory.
@@ -227,11 +247,9 @@ class Recording:
             with pq.ParquetFile(path, read_dictionary=strings) as file:
                 check_columns(file.schema_arrow, name, path.name)
                 _check_file(file.metadata, name)
-                table = file.read(columns=None if columns is None else list(columns)).unify_dictionaries()
+                yield file
         except (OSError, pa.ArrowException) as error:
             raise RecordingInvalid(f"{path} cannot be read: {error}"[:500], hint=AGAIN) from error
-        check_values(table, name, str(path))
-        return table
 
 
 def read(directory: Path) -> Recording:

@@ -40,6 +40,12 @@ class NotComparable(WeaklinkError):
     exit_code, name, blame = 3, "not comparable", "the data"
 
 
+class NothingToShow(WeaklinkError):
+    """The recordings do not hold what was asked for; the message says what would make it visible."""
+
+    exit_code, name, blame = 3, "nothing to show", "the data"
+
+
 class QemuMissing(WeaklinkError):
     """No usable QEMU on this machine."""
 

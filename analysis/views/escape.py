@@ -44,3 +44,9 @@ def for_markdown(text: object) -> str:
     """For Markdown text and table cells: no markup, no HTML, no link."""
     escaped = _MARKDOWN.sub(r"\\\1", clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
     return escaped.replace("://", ":&#8203;//")
+
+
+def for_csv(text: object) -> str:
+    """For a cell of CSV: what a spreadsheet would take for a formula gets an apostrophe in front."""
+    shown = clean(text)
+    return f"'{shown}" if shown.lstrip()[:1] in ("=", "+", "-", "@", "|", "%") else shown

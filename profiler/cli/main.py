@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from profiler import __version__
-from profiler.cli import demo, doctor, explain, guests, maps, pack, report, run, verify
+from profiler.cli import demo, doctor, explain, guests, maps, pack, report, run, syscalls, verify
 from profiler.errors import DiskFull, UsageError, WeaklinkError
 
-VERBS = (run, verify, explain, report, pack, guests, maps, doctor, demo)
+VERBS = (run, verify, explain, report, syscalls, pack, guests, maps, doctor, demo)
 INTERRUPTED = 130
 
 _CODES = """\

@@ -1,0 +1,1 @@
+"""What happened, thread by thread: tables made from the events of recordings."""
