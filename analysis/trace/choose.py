@@ -36,7 +36,9 @@ def choose(recordings: Sequence[Recording], wanted: Wanted, *, events: bool = Tr
     if len(apps) > 1:
         raise UsageError(f"these are recordings of several apps: {some(apps, 4)}", hint="name those of one app")
     chosen = _seeds(recordings, wanted)
-    declared = list(dict.fromkeys(name for one in chosen.values() for _, name in rows_of_phases(one, ("number", "name"))))
+    declared = list(
+        dict.fromkeys(name for one in chosen.values() for _, name in rows_of_phases(one, ("number", "name")))
+    )
     if wanted.phase is not None and wanted.phase not in declared:
         raise UsageError(f"there is no phase {wanted.phase[:80]!r}", hint=f"phases: {some(declared, 40)}")
     usable: dict[str, dict[str, int]] = {}
@@ -46,13 +48,19 @@ def choose(recordings: Sequence[Recording], wanted: Wanted, *, events: bool = Tr
     usable = {guest: phases for guest, phases in usable.items() if phases}
     common = [name for name in declared if all(name in phases for phases in usable.values())]
     if not usable or not common:
-        raise NothingToShow(" ".join(notes) or "no phase is there on all guests", hint="name another --phase or --guest")
+        raise NothingToShow(
+            " ".join(notes) or "no phase is there on all guests", hint="name another --phase or --guest"
+        )
     if apart := [name for name in declared if name not in common and any(name in one for one in usable.values())]:
         notes.append(f"Not on all of these guests, and left out: {some(apart, 6)}.")
     if (wanted.since is not None or wanted.until is not None) and len(common) > 1:
-        raise UsageError("--since and --until count from a phase's begin", hint=f"name it with --phase: {some(common, 40)}")
+        raise UsageError(
+            "--since and --until count from a phase's begin", hint=f"name it with --phase: {some(common, 40)}"
+        )
     traces = [
-        Trace(guest, chosen[guest], tuple(phases[name] for name in common), wanted.since or 0, wanted.until, wanted.thread)
+        Trace(
+            guest, chosen[guest], tuple(phases[name] for name in common), wanted.since or 0, wanted.until, wanted.thread
+        )
         for guest, phases in usable.items()
     ]
     return traces, notes
@@ -62,7 +70,9 @@ def _seeds(recordings: Sequence[Recording], wanted: Wanted) -> dict[str, Recordi
     """The recording of each guest that is asked for: of a seed, else of its first."""
     guests = list(dict.fromkeys(one.spec for one in recordings))
     if strangers := [guest for guest in wanted.guests if guest not in guests]:
-        raise UsageError(f"there are no recordings of {strangers[0][:80]!r}", hint=f"there are some of {some(guests, 20)}")
+        raise UsageError(
+            f"there are no recordings of {strangers[0][:80]!r}", hint=f"there are some of {some(guests, 20)}"
+        )
     chosen = {}
     for guest in wanted.guests or guests:
         of_guest = sorted((one for one in recordings if one.spec == guest), key=lambda one: one.seed)

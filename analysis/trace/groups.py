@@ -68,6 +68,11 @@ class Groups:
         return [code if code >= 0 else None for code in best.tolist()]
 
 
+def known(figures: npt.NDArray[Any], there: npt.NDArray[Any]) -> list[Any]:
+    """The figures of groups, None where there is nothing that they could be of."""
+    return [figure if some else None for figure, some in zip(figures.tolist(), there.tolist(), strict=True)]
+
+
 def grouped(keys: Sequence[npt.NDArray[Any]]) -> Groups:
     """The groups of rows by codes from 0."""
     codes = [np.asarray(key).astype(np.int64) for key in keys]

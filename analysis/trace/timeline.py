@@ -1,9 +1,9 @@
 """What each thread did when: on a CPU, in an interrupt, idle, or off it.
 
 Every event is an entry in the line of the thread that it happened to; a switch is one in the line of the thread that
-goes on too (``IN``), a wake-up in that of the thread that is woken (``WOKEN``), a new thread's first is ``NEW``.  A line
-begins and ends with the window (``BEGIN``, ``END``).  The time between two entries of a line is spent in one state, so
-that what a thread spent between any two of them is a difference of two sums.
+goes on too (``IN``), a wake-up in that of the thread that is woken (``WOKEN``), a new thread's first is ``NEW``.  A
+line begins and ends with the window (``BEGIN``, ``END``).  The time between two entries of a line is spent in one
+state, so that what a thread spent between any two of them is a difference of two sums.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Timeline:
 
     @cached_property
     def idle(self) -> Ints:
-        """Idle ns in each thread's line up to each entry: its vCPU was halted."""
+        """A clock, as the next three: idle ns up to each entry, its vCPU halted; only differences in a line count."""
         return self._clock(self._halted)
 
     @cached_property
@@ -81,7 +81,12 @@ class Timeline:
 
     @cached_property
     def _halted(self) -> Mask:
-        return (self.depth(["idle-begin"], ["idle-end"])[0] > 0) & (self.state == ON)
+        halted: Mask = (self.depth(["idle-begin"], ["idle-end"])[0] > 0) & (self.state == ON)
+        return halted
+
+    def total(self, clock: Ints) -> Ints:
+        """What each thread has of a clock in the whole window."""
+        return clock[self.firsts[1:] - 1] - clock[self.firsts[:-1]]
 
     def _clock(self, mask: Mask) -> Ints:
         passed = np.zeros(len(self), dtype=np.int64)
@@ -165,13 +170,13 @@ def _states(window: Window, threads: Codes, thread: npt.NDArray[Any], row: Ints,
 
 
 def _distinct(numbers: npt.NDArray[Any]) -> Codes:
-    if len(numbers) and 0 <= numbers.min() and numbers.max() < _MOST:
+    if len(numbers) and numbers.min() >= 0 and numbers.max() < _MOST:
         return np.flatnonzero(np.bincount(numbers)).astype(np.int32)
     return np.unique(numbers).astype(np.int32)
 
 
 def _positions(threads: Codes, numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if len(threads) and 0 <= threads[0] and threads[-1] < _MOST:
+    if len(threads) and threads[0] >= 0 and threads[-1] < _MOST:
         place = np.zeros(int(threads[-1]) + 1, dtype=np.int32)
         place[threads] = np.arange(len(threads))
         found: npt.NDArray[Any] = place[numbers]

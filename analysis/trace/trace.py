@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,15 +41,28 @@ class Threads:
         if wanted.isdecimal():
             return np.array([int(wanted[:18])])
         if wanted in ROLES:
-            return self.numbers[self.roles == ROLES.index(wanted)]
-        return self.numbers[np.array([name == wanted for name in self.names], dtype=bool)]
+            of_role: npt.NDArray[Any] = self.numbers[self.roles == ROLES.index(wanted)]
+            return of_role
+        named: npt.NDArray[Any] = self.numbers[np.array([name == wanted for name in self.names], dtype=bool)]
+        return named
+
+    def role(self, thread: int) -> str:
+        """The role of a thread, "" if it is not known."""
+        place = self._place(thread)
+        return "" if place is None else ROLES[int(self.roles[place])]
+
+    def name(self, thread: int) -> str:
+        """The name that the kernel has for a thread, "" if it is not known."""
+        place = self._place(thread)
+        return "" if place is None else self.names[place]
 
     def title(self, thread: int) -> str:
-        """Role and name of a thread, as far as they are known."""
+        """Number, role and name of a thread, as far as they are known."""
+        return " ".join(filter(None, (str(thread), self.role(thread), self.name(thread))))
+
+    def _place(self, thread: int) -> int | None:
         place = int(np.searchsorted(self.numbers, thread))
-        if place == len(self.numbers) or self.numbers[place] != thread:
-            return ""
-        return " ".join(filter(None, (ROLES[int(self.roles[place])], self.names[place])))
+        return place if place < len(self.numbers) and self.numbers[place] == thread and self.roles[place] >= 0 else None
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,15 @@ class Trace:
             return np.ones(len(line.threads), dtype=bool)
         return np.isin(line.threads, self.threads.chosen(self.thread))
 
+    @property
+    def who(self) -> str:
+        """The threads that are asked for, behind a noun."""
+        return "" if self.thread is None else f" of thread {self.thread}"
+
+    def hint(self, *capabilities: str, other: str = "choose another --phase, --thread, --since or --until") -> str:
+        """What would make visible what there is nothing of."""
+        return " ".join(self.unseen(*capabilities)) or other
+
     def unseen(self, *capabilities: str) -> list[str]:
         """A sentence for each of some capabilities that the recording does not have."""
         able = self.recording.manifest["probe"]["capabilities"]
@@ -102,8 +124,10 @@ class Trace:
     def where(self) -> str:
         """What is looked at, in a word or two."""
         names = self.phase_names
-        span = "" if not self.since and self.until is None else (
-            f" from {self.since:,} ns to {'its end' if self.until is None else f'{self.until:,} ns'}"
+        span = (
+            ""
+            if not self.since and self.until is None
+            else (f" from {self.since:,} ns to {'its end' if self.until is None else f'{self.until:,} ns'}")
         )
         return (f"phase {names[0]}" if len(names) == 1 else f"{len(names)} phases") + span
 

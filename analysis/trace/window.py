@@ -60,7 +60,8 @@ def among(codes: npt.NDArray[Any], wanted: Collection[int], size: int) -> Mask:
     """Where ``codes``, from 0 to ``size``, are one of some."""
     table = np.zeros(size, dtype=bool)
     table[list(wanted)] = True
-    return table[codes]
+    found: Mask = table[codes]
+    return found
 
 
 @dataclass
@@ -109,7 +110,8 @@ def windows(recording: Recording, phases: Collection[int], kinds: Collection[str
             until: int | None = None, columns: Collection[str] = _UNASKED) -> Iterator[Window]:  # fmt: skip
     """Each window of some phases, with the events of some kinds between ``since`` and ``until`` ns from its begin.
 
-    Columns of ``_UNASKED`` that are not in ``columns`` are 0.  Raises ``RecordingInvalid`` for windows that do not pair.
+    Columns of ``_UNASKED`` that are not in ``columns`` are 0.  Raises ``RecordingInvalid`` for windows that do not
+    pair.
     """
     names = Coder()
     part: _Part | None = None

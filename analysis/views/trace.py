@@ -19,17 +19,19 @@ from analysis.views.escape import clean, for_csv
 from analysis.views.terminal import fit
 
 WIDTH: Final = 80
-_KEY: Final = 14  # the least that is left of a key where lines are full
+_KEY: Final = 20  # the least that is left of a key where lines are full
 _CELLS: Final = 6  # figures in a line where guests stand side by side
 _ABREAST: Final = 3
 
 
-def text(answers: Sequence[Answer], notes: Sequence[str] = (), *, width: int = WIDTH, limit: int | None = None) -> Iterator[str]:
+def text(
+    answers: Sequence[Answer], notes: Sequence[str] = (), *, width: int = WIDTH, limit: int | None = None
+) -> Iterator[str]:
     """Lines of text, each ending in a newline."""
     if len(answers) == 1:
         yield from _lines(_title(answers[0]), width)
         yield from _single(answers[0].table, width, limit)
-        yield from _notes(answers[0].table.notes, width)
+        yield from sentences(answers[0].table.notes, width)
     else:
         tables = [answer.aligned or answer.table for answer in answers]
         yield from _lines(f"{clean(answers[0].trace.where)}: {len(answers)} guests", width)
@@ -38,10 +40,10 @@ def text(answers: Sequence[Answer], notes: Sequence[str] = (), *, width: int = W
         for answer, table in zip(answers, tables, strict=True):
             for note in table.notes:
                 told.setdefault(note, []).append(answer.trace.guest)
-        yield from _notes([note if len(guests) == len(answers) else f"{', '.join(guests)}: {note}"
+        yield from sentences([note if len(guests) == len(answers) else f"{', '.join(guests)}: {note}"
                            for note, guests in told.items()], width)  # fmt: skip
-        yield from _notes(["All figures of one of them: --guest."], width)
-    yield from _notes(notes, width)
+        yield from sentences(["All figures of one of them: --guest."], width)
+    yield from sentences(notes, width)
 
 
 def _title(answer: Answer) -> str:
@@ -52,25 +54,26 @@ def _lines(line: str, width: int) -> Iterator[str]:
     yield from (f"{part}\n" for part in textwrap.wrap(line, width, subsequent_indent="  "))
 
 
-def _notes(notes: Sequence[str], width: int) -> Iterator[str]:
+def sentences(notes: Sequence[str], width: int) -> Iterator[str]:
+    """Sentences over as many lines as they need."""
     for note in notes:
         yield from _lines(clean(note, 2000), width)
 
 
 def _single(table: Table, width: int, limit: int | None) -> Iterator[str]:
     rows = table.rows if limit is None else table.rows[:limit]
-    shown = list(range(len(table.columns)))
     cells = [[_cell(column, row[place]) for row in rows] for place, column in enumerate(table.columns)]
+    # A text that nothing is known of is left out, and so is the first figure that there is no room for.
+    shown = [place for place, column in enumerate(table.columns) if column.kind != "text" or {*cells[place]} != {"-"}]
+    bare = {place for place in shown if {*cells[place]} <= {"-", "0"}}
     widths = [max([len(column.title), *map(len, some)]) for column, some in zip(table.columns, cells, strict=True)]
     keys = [place for place in shown if table.columns[place].kind == "text"]
 
     def needed() -> int:
         return sum(min(widths[place], _KEY) if place in keys else widths[place] for place in shown) + len(shown) - 1
 
-    while needed() > width and (spare := max(shown, key=lambda place: table.columns[place].spare)) is not None:
-        if not table.columns[spare].spare:
-            break
-        shown.remove(spare)
+    while needed() > width and (spare := [place for place in shown if table.columns[place].spare]):
+        shown.remove(max(spare, key=lambda place: (place in bare, table.columns[place].spare)))
     keys = [place for place in keys if place in shown]
     _shrink(widths, keys, sum(widths[place] for place in shown) + len(shown) - 1 - width)
     yield _line([(table.columns[place], table.columns[place].title, widths[place]) for place in shown], width)
@@ -110,14 +113,17 @@ def _cell(column: Column, value: Any) -> str:
 def _side_by_side(guests: Sequence[str], tables: Sequence[Table], width: int, limit: int | None) -> Iterator[str]:
     first = tables[0]
     keys = len(first.keys)
-    figures: dict[tuple[Any, ...], list[tuple[Any, ...] | None]] = {}
+    found: dict[tuple[Any, ...], list[tuple[Any, ...] | None]] = {}
+    ranks: dict[tuple[Any, ...], int] = {}
     for place, table in enumerate(tables):
-        for row in table.rows:
-            figures.setdefault(row[:keys], [None] * len(tables))[place] = row
+        for rank, row in enumerate(table.rows):
+            found.setdefault(row[:keys], [None] * len(tables))[place] = row
+            ranks[row[:keys]] = min(rank, ranks.get(row[:keys], rank))
+    figures = {key: found[key] for key in sorted(found, key=ranks.__getitem__)}
     names = [column.name for column in first.columns]
     for start in range(0, len(guests), _ABREAST):
         block = range(start, min(start + _ABREAST, len(guests)))
-        shown = [names.index(name) for name in first.headline[: max(_CELLS // len(block), 1)]]
+        shown = [names.index(name) for name in first.headline[: _CELLS // min(len(guests), _ABREAST)]]
         if start:
             yield "\n"
         yield from _block(guests, first, figures, block, shown, width, limit)
@@ -125,32 +131,38 @@ def _side_by_side(guests: Sequence[str], tables: Sequence[Table], width: int, li
 
 def _block(guests: Sequence[str], first: Table, figures: dict[tuple[Any, ...], list[tuple[Any, ...] | None]],
            block: range, shown: Sequence[int], width: int, limit: int | None) -> Iterator[str]:  # fmt: skip
-    columns = [first.columns[place] for place in shown]
+    columns = [(first.columns[place], place) for place in shown]
     keys = list(figures)[:limit]
-    texts = {key: [[_cell(column, None if row is None else row[place]) for column, place in zip(columns, shown, strict=True)]
-                   for row in (figures[key][guest] for guest in block)] for key in keys}  # fmt: skip
-    widths = [[max([len(column.title), *(len(texts[key][guest][place]) for key in keys)])
-               for place, column in enumerate(columns)] for guest in range(len(block))]  # fmt: skip
-    names = [[_cell(column, key[place]) for key in keys] for place, column in enumerate(first.keys)]
-    sizes = [max([len(column.title), *map(len, some)]) for column, some in zip(first.keys, names, strict=True)]
-    taken = sum(sum(some) + len(some) + 1 for some in widths)
-    _shrink(sizes, range(len(sizes)), sum(sizes) + len(sizes) - 1 + taken - width)
-    left = sum(sizes) + len(sizes) - 1
-    heads = [fit(guests[guest], sum(some) + len(some) - 1).rstrip() for guest, some in zip(block, widths, strict=True)]
-    yield fit(" " * left + "".join(f"  {head:>{sum(some) + len(some) - 1}}" for head, some in zip(heads, widths, strict=True)),
-              width).rstrip() + "\n"  # fmt: skip
-    titles = [[column.title for column in columns]] * len(block)
-    yield _abreast([fit(column.title, size) for column, size in zip(first.keys, sizes, strict=True)], titles, widths, width)
+
+    def cells(row: tuple[Any, ...] | None) -> list[str]:
+        return [_cell(column, None if row is None else row[place]) for column, place in columns]
+
+    texts = {key: [cells(figures[key][guest]) for guest in block] for key in keys}
+    widths = [
+        [max([len(column.title), *(len(texts[key][guest][place]) for key in keys)])
+         for place, (column, _) in enumerate(columns)] for guest in range(len(block))
+    ]  # fmt: skip
+    told = {place: [_cell(column, key[place]) for key in keys] for place, column in enumerate(first.keys)}
+    told = {place: some for place, some in told.items() if {*some} != {"-"}} or told
+    names, heads = list(told.values()), [first.keys[place].title for place in told]
+    sizes = [max([len(title), *map(len, some)]) for title, some in zip(heads, names, strict=True)]
+    spans = [sum(some) + len(some) - 1 for some in widths]
+    _shrink(sizes, range(len(sizes)), sum(sizes) + len(sizes) - 1 + sum(spans) + 2 * len(spans) - width)
+
+    def line(left: Sequence[str], right: Sequence[Sequence[str]]) -> str:
+        shown = " ".join(fit(text, size) for text, size in zip(left, sizes, strict=True))
+        for some, room in zip(right, widths, strict=True):
+            shown += " " + "".join(f" {cell:>{size}}" for cell, size in zip(some, room, strict=True))
+        return fit(shown, width).rstrip() + "\n"
+
+    above = " " * (sum(sizes) + len(sizes) - 1)
+    for guest, span in zip(block, spans, strict=True):
+        above += f"  {fit(guests[guest], span).rstrip():>{span}}"
+    yield fit(above, width).rstrip() + "\n"
+    yield line(heads, [[column.title for column, _ in columns]] * len(block))
     for row, key in enumerate(keys):
-        yield _abreast([fit(some[row], size) for some, size in zip(names, sizes, strict=True)], texts[key], widths, width)
+        yield line([some[row] for some in names], texts[key])
     yield from _rest(len(figures) - len(keys))
-
-
-def _abreast(keys: Sequence[str], cells: Sequence[Sequence[str]], widths: Sequence[Sequence[int]], width: int) -> str:
-    line = " ".join(keys)
-    for some, sizes in zip(cells, widths, strict=True):
-        line += " " + "".join(f" {cell:>{size}}" for cell, size in zip(some, sizes, strict=True))
-    return fit(line, width).rstrip() + "\n"
 
 
 def comma_separated(answers: Sequence[Answer], limit: int | None = None) -> Iterator[str]:

@@ -11,10 +11,30 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from profiler import __version__
-from profiler.cli import demo, doctor, explain, guests, maps, pack, report, run, syscalls, verify
+from profiler.cli import (
+    demo,
+    doctor,
+    events,
+    explain,
+    guests,
+    locks,
+    maps,
+    pack,
+    packets,
+    report,
+    run,
+    switches,
+    syscalls,
+    top,
+    verify,
+    waits,
+)  # fmt: skip
 from profiler.errors import DiskFull, UsageError, WeaklinkError
 
-VERBS = (run, verify, explain, report, syscalls, pack, guests, maps, doctor, demo)
+VERBS = (
+    run, verify, explain, report, top, syscalls, switches, locks, waits, events, packets,
+    pack, guests, maps, doctor, demo,
+)  # fmt: skip
 INTERRUPTED = 130
 
 _CODES = """\

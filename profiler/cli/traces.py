@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
-    from analysis.trace.choose import Wanted
     from analysis.trace.table import Answer
     from analysis.trace.trace import Trace
 
 FORMATS: Final = ("text", "csv", "json")
+ROWS: Final = 40
+"""Rows of a table of text, where no --limit is given."""
 _UNITS: Final = {"": 1, "ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 _SPAN: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(ns|us|ms|s|)")
 
@@ -34,7 +35,9 @@ def add(verbs: Any, name: str, text: str, description: str) -> argparse.Argument
     parser.add_argument("--until", type=span, metavar="TIME")
     parser.add_argument("--seed", type=int, metavar="N", help="default: the first of each guest")
     parser.add_argument("--format", choices=FORMATS, default="text", help="default: text, 80 columns")
-    parser.add_argument("--limit", type=int, metavar="N", help="at most this many rows")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help=f"at most this many rows (default: {ROWS} in tables of text)"
+    )
     return parser
 
 
@@ -58,7 +61,9 @@ def chosen(arguments: argparse.Namespace, *, events: bool = True) -> tuple[list[
     if arguments.until is not None and arguments.until <= (arguments.since or 0):
         raise UsageError("--until is not after --since", hint="both count from the phase's begin")
     recordings = [one for root in arguments.recordings for one in load(root)]
-    wanted = Wanted(arguments.guest, arguments.phase, arguments.thread, arguments.since, arguments.until, arguments.seed)
+    wanted = Wanted(
+        arguments.guest, arguments.phase, arguments.thread, arguments.since, arguments.until, arguments.seed
+    )
     return choose(recordings, wanted, events=events)
 
 
@@ -78,7 +83,7 @@ def run(arguments: argparse.Namespace, answer: Callable[[Trace], Answer], *, eve
         raise empty[0]
     notes += [f"{nothing}: {nothing.hint}." for nothing in empty]
     if arguments.format == "text":
-        write(view.text(answers, notes, width=width(), limit=arguments.limit))
+        write(view.text(answers, notes, width=width(), limit=arguments.limit or ROWS))
     elif arguments.format == "csv":
         write(view.comma_separated(answers, arguments.limit))
     else:

@@ -36,7 +36,26 @@ def test_help_takes_less_than_150_ms(root: Path) -> None:
     assert min(once() for _ in range(5)) < 0.150, "CPU seconds: see what was imported with -X importtime"
 
 
-@pytest.mark.parametrize("verb", ["run", "verify", "explain", "report", "guests", "maps", "doctor", "demo"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "run",
+        "verify",
+        "explain",
+        "report",
+        "top",
+        "syscalls",
+        "switches",
+        "locks",
+        "waits",
+        "events",
+        "packets",
+        "guests",
+        "maps",
+        "doctor",
+        "demo",
+    ],
+)
 def test_every_verb_explains_itself_without_heavy_imports(root: Path, verb: str) -> None:
     code = (
         "import sys; from profiler.cli.main import main; code = main(sys.argv[1:]); "
