@@ -181,7 +181,7 @@ class ExecRecorder:
                 config, kind=bootable.kind, kernel_elf=bootable.kernel.elf, kernel_symbols=bootable.kernel.symbols,
                 user=[configure.UserCode(user.elf, user.base, user.own) for user in bootable.user],
                 libc_in_kernel=bootable.libc_in_kernel,
-                operations=words.of_function(), syscalls=words.syscalls,
+                operations=words.of_function(), syscalls=words.syscalls, results=words.result_of_function(),
                 kernel_layers=maps.load(bootable.kind).layers_by_address,
                 window=self._subject.window, program=bootable.program.elf if bootable.program else None,
             )  # fmt: skip

@@ -6,15 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+NO_GUEST: Final = "this QEMU does not export what its debugger's stub reads registers and memory with"
 NO_CLOCK: Final = "this QEMU does not export qemu_clock_get_ns and current_cpu, so idle time cannot be read"
+
+# plugin/guest.c
+_EYES: Final = frozenset(("x86_cpu_gdb_read_register", "cpu_memory_rw_debug", "current_cpu"))
 
 
 @dataclass(frozen=True)
 class Capability:
-    """One thing to be seen: by which kinds of hook, whether it needs QEMU's clock, or why it cannot be had at all."""
+    """One thing to be seen: by which kinds of hook, whether it needs QEMU's clock or eyes, or why it cannot be had."""
 
     hooks: tuple[str, ...] = ()
     needs_clock: bool = False
+    needs_guest: bool = False
     never: str = ""
 
 
@@ -23,6 +28,7 @@ TABLE: Final = {
     "exact counts": Capability(),
     "operations": Capability(hooks=("op",)),
     "system calls": Capability(hooks=("syscall", "handler")),
+    "results": Capability(hooks=("op", "handler"), needs_guest=True),
     "context switches": Capability(hooks=("switch-out", "switch-in")),
     "thread identity": Capability(hooks=("switch-out", "switch-in")),
     "wake-ups": Capability(hooks=("wake",)),
@@ -60,6 +66,8 @@ def of_qemu(qemu: Path, version: tuple[int, ...]) -> dict[str, dict[str, Any]]:
             reason = "this QEMU was built without TCG plugins"
         elif not reason and capability.needs_clock and not {"qemu_clock_get_ns", "current_cpu"} <= exported:
             reason = NO_CLOCK
+        elif not reason and capability.needs_guest and not exported >= _EYES:
+            reason = NO_GUEST
         able[name] = {"available": not reason, "reason": reason}
     able["plugin API"] = {"available": plugins, "reason": "" if plugins else "built without TCG plugins",
                           "value": api_of(version) if plugins else None}  # fmt: skip

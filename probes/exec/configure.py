@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from probes.exec.disassembly import Code
-from probes.exec.places import Kernel, Place, address_range, find, load_rules
+from probes.exec.places import RESULTS, Kernel, Place, address_range, find, load_rules
 from probes.exec.window import Window
 from probes.exec.window import lines as lines_of
 from probes.symbols import SymbolTable, find_data
@@ -76,6 +76,7 @@ def write(
     libc_in_kernel: bool,
     operations: Mapping[str, str],
     syscalls: Mapping[str, str],
+    results: Mapping[str, str],
     kernel_layers: Callable[[Sequence[str]], Iterable[str]],
     window: Window | None = None,
     program: Path | None = None,
@@ -84,10 +85,10 @@ def write(
 
     ``user`` is the app and its libraries.  ``libc_in_kernel``: the app calls functions of the kernel's own, instead of
     those of a libc.  ``operations`` maps exported libc functions, ``syscalls`` system call names, to operations;
-    ``kernel_layers`` gives the layers of all functions of a kernel, in address order.  ``window`` is that of
-    ``program``, one of ``user``, if it has no markers of its own.  Raises ``ArtifactCorrupt`` if a file is not what it
-    should be, if two lie at the same addresses, or if nothing can be hooked in the kernel; ``UsageError`` if the
-    window's symbols are nowhere.
+    ``results`` the functions to how they say that they failed (``places.RESULTS``); ``kernel_layers`` gives the layers
+    of all functions of a kernel, in address order.  ``window`` is that of ``program``, one of ``user``, if it has no
+    markers of its own.  Raises ``ArtifactCorrupt`` if a file is not what it should be, if two lie at the same
+    addresses, or if nothing can be hooked in the kernel; ``UsageError`` if the window's symbols are nowhere.
     """
     rules, code = load_rules(kind), Code(kernel_elf)
     kernel = Kernel(SymbolTable.load(kernel_symbols), kernel_symbols, code)
@@ -99,7 +100,7 @@ def write(
     names = kernel.table.names
     parts.append(_Part(kernel_elf.name, kernel.table, [("kernel", str(layer)) for layer in kernel_layers(names)]))
     for part in parts if libc_in_kernel else parts[:-1]:
-        _add_operations(places, part, operations)
+        _add_operations(places, part, operations, results)
     if "vdso" in rules:
         parts += _vdso(hooks, rules["vdso"], kernel)
     lines = _functions(hooks, parts)
@@ -162,12 +163,15 @@ def _vdso(hooks: Hooks, symbol: str, kernel: Kernel) -> list[_Part]:
     return [_Part(symbol, table, [("vdso", "time")] * len(table))]
 
 
-def _add_operations(places: dict[int, Place], part: _Part, operations: Mapping[str, str]) -> None:
+def _add_operations(
+    places: dict[int, Place], part: _Part, operations: Mapping[str, str], results: Mapping[str, str]
+) -> None:
     """Hook the functions that are operations, unless they are the app's own or there is another hook already."""
     for index in range(len(part.table)):
-        operation = next((operations[name] for name in part.table.aliases(index) if name in operations), None)
-        if operation and part.about[index][0] != "app":
-            places.setdefault(int(part.table.address[index]), Place("op", operation))
+        name = next((name for name in part.table.aliases(index) if name in operations), None)
+        if name and part.about[index][0] != "app":
+            place = Place("op", operations[name], RESULTS.index(results.get(name, "nothing")))
+            places.setdefault(int(part.table.address[index]), place)
 
 
 class _Piece(NamedTuple):

@@ -80,6 +80,7 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase]) -> Tables:
 class _Summary:
     exact: bool
     clock: bool
+    guest: bool
     lost_events: int
     points: Counts  # begin and end of each phase by turns: number, raw, rep iterations, idle ns
     trouble: dict[str, int]
@@ -90,7 +91,7 @@ def _summary(out: Path, hooks: Hooks) -> _Summary:
     try:
         with (out / "summary.json").open("rb") as file:
             value = json.loads(file.read(_SUMMARY_BYTES))
-        flags = [value[name] for name in ("exact", "clock", "complete", "ledger_written")]
+        flags = [value[name] for name in ("exact", "clock", "guest", "complete", "ledger_written")]
         trouble = {str(name): int(value["trouble"][name]) for name in _TROUBLE}
         points, fired = _counts(value["points"], 4), _counts(value["fired"])
         lost = int(_counts([value["lost_events"]])[0])
@@ -98,16 +99,16 @@ def _summary(out: Path, hooks: Hooks) -> _Summary:
         raise ProbeLoss(f"the probe left no summary that can be read: {error!r:.200}", hint=_AGAIN) from error
     if not all(isinstance(flag, bool) for flag in flags) or bool((points[:, 0] >= _PHASES).any()):
         raise ProbeLoss("the probe's summary is not one of this version", hint=_AGAIN)
-    if not flags[2]:
-        raise ProbeLoss("the app never executed the disarm marker", hint="the console says how far it came")
     if not flags[3]:
+        raise ProbeLoss("the app never executed the disarm marker", hint="the console says how far it came")
+    if not flags[4]:
         raise ProbeLoss("the probe could not write its ledger", hint="is the disk full?")
     full = [name for name in _NOT_ZERO if trouble[name]]
     if full:
         raise ProbeLoss(f"the probe ran out of {', '.join(full)}", hint=_AGAIN)
     if len(fired) != len(hooks.kinds):
         raise ProbeLoss("the probe's summary is of other hooks", hint=_AGAIN)
-    return _Summary(flags[0], flags[1], lost, points, trouble, fired)
+    return _Summary(flags[0], flags[1], flags[2], lost, points, trouble, fired)
 
 
 def _counts(values: Any, columns: int = 0) -> Counts:
@@ -239,7 +240,7 @@ def _woken_run(raw: np.ndarray[Any, Any]) -> bool:
 
 def _capabilities(summary: _Summary, hooks: Hooks, events: np.ndarray[Any, Any]) -> dict[str, dict[str, Any]]:
     """Say for this run what could be seen; see ``probes.exec.capabilities`` for a QEMU without a run."""
-    from probes.exec.capabilities import NO_CLOCK, TABLE
+    from probes.exec.capabilities import NO_CLOCK, NO_GUEST, TABLE
 
     able = {name: {"available": True, "reason": ""} for name in TABLE}
     missing = {entry["what"].split()[0]: entry["reason"] for entry in hooks.not_hooked}
@@ -251,6 +252,8 @@ def _capabilities(summary: _Summary, hooks: Hooks, events: np.ndarray[Any, Any])
             able[name] = {"available": False, "reason": lacking}
         elif capability.needs_clock and not summary.clock:
             able[name] = {"available": False, "reason": NO_CLOCK}
+        elif capability.needs_guest and not summary.guest:
+            able[name] = {"available": False, "reason": NO_GUEST}
     if able["wake-ups"]["available"] and able["context switches"]["available"] and not _woken_run(events):
         able["wake-ups"] = {"available": False, "reason": "what this kernel wakes are not the threads that it runs"}
     if not summary.exact:

@@ -8,6 +8,8 @@ linker has them, without suffixes of the compiler's; of a list, all that exist a
     handlers = REGEX            one function per call, the group is its name
     handlers_in = NAME          of these only those that a variable of the kernel's, a table, points at
     handlers_switch = NAME      or one function, whose first switch statement goes by the number of Linux's x86-64 ABI
+    results = "carry"           a system call that failed sets the carry flag; without it, it returns -4095 to -1
+    [results_of]                NAME = "error": calls that return an error number instead
     kernel_range = "elf"        the kernel is where its file is loaded; without it, the upper half of the addresses
     vdso = NAME                 the vDSO is an ELF file in the kernel's data, used in place; without it, one is mapped
     [fault], [trap]             NAME = OPERATION: entries of exceptions that run their instruction again, and of others
@@ -45,8 +47,15 @@ _MOST_WAITS: Final = 64  # bits of `waited`, plugin/threads.h
 _NO_SYMBOL: Final = "no such symbol in this kernel"
 
 
+# How a function of libc, or a system call, says that it failed: enum result of plugin/results.h.
+RESULTS: Final = ("nothing", "int", "long", "pointer", "error", "negative", "carry")
+
+
 class Place(NamedTuple):
-    """What happens at an address: a kind of plugin/config.h, an operation's or event's name, a displacement."""
+    """What happens at an address: a kind of plugin/config.h, an operation's or event's name, a displacement.
+
+    Of operations, system calls and handlers the displacement is an index into ``RESULTS``.
+    """
 
     kind: str
     name: str = ""
@@ -90,6 +99,7 @@ class _Finder:
         self.kernel, self.code, self.syscalls = kernel, kernel.code, syscalls
         self.places: dict[int, Place] = {}
         self.missing: list[dict[str, str]] = []
+        self.result, self.results = "negative", dict[str, str]()
         self.folded: dict[str, list[int]] = {}
         for index in range(len(kernel.table)):
             for alias in kernel.table.aliases(index):
@@ -109,12 +119,12 @@ class _Finder:
         whole = [index for index in self.folded.get(symbol, []) if not table.names[index].endswith(".cold")]
         return [int(table.address[index]) for index in whole]
 
-    def named(self, kind: str, names: Mapping[str, str]) -> None:
+    def named(self, kind: str, names: Mapping[str, str], disp: int = 0) -> None:
         for symbol, name in names.items():
             if symbol not in self.folded:
                 self.lacks(f"{kind} {symbol}", _NO_SYMBOL)
             for address in self.entries(symbol):
-                self.places[address] = Place(kind, name)
+                self.places[address] = Place(kind, name, disp)
 
     def matching(self, kind: str, pattern: str, name_of: Callable[[str], str], only: frozenset[int] | None) -> None:
         """Hook the functions whose name matches, and of them only those at the addresses given."""
@@ -125,10 +135,12 @@ class _Finder:
         if not found:
             self.lacks(kind, f"no symbol matches {pattern}")
         for name, address in found:
-            self.places[address] = Place(kind, name_of(name))
+            self.places[address] = Place(kind, name_of(name), self._result(name) if kind == "handler" else 0)
 
     def system_calls(self, rules: Mapping[str, Any]) -> None:
-        self.named("syscall", dict.fromkeys(rules["syscall"], "syscall"))
+        self.results = rules.get("results_of", {})
+        self.result = rules.get("results", "negative")
+        self.named("syscall", dict.fromkeys(rules["syscall"], "syscall"), self._result(""))
         for symbol in rules.get("syscall_exit", []):
             jumps = [jump for at, size in self.functions(symbol) for jump in self.code.register_jumps(at, size)]
             if len(jumps) == 1:
@@ -142,6 +154,9 @@ class _Finder:
 
     def _operation(self, syscall: str) -> str:
         return self.syscalls.get(syscall, syscall)
+
+    def _result(self, syscall: str) -> int:
+        return RESULTS.index(self.results.get(syscall, self.result))
 
     def _table(self, symbol: str | None) -> frozenset[int] | None:
         """Give the addresses that a variable of the kernel's holds; None if there is no such rule."""
@@ -161,7 +176,7 @@ class _Finder:
         targets = list(cases.values())
         for number, address in cases.items():
             if number in names and targets.count(address) == 1:
-                self.places[address] = Place("handler", self._operation(names[number]))
+                self.places[address] = Place("handler", self._operation(names[number]), self._result(names[number]))
             else:
                 self.lacks(f"handler of system call {number}", "its place is another's too, or it has no name")
 

@@ -2,8 +2,10 @@
 /* Asks the plugin's parts one question each; see test_exec_plugin_c.py. */
 #include "config.h"
 #include "events.h"
+#include "guest.h"
 #include "insn.h"
 #include "ledger.h"
+#include "results.h"
 #include "state.h"
 #include "threads.h"
 #include <inttypes.h>
@@ -159,6 +161,27 @@ int64_t clock_read(void)
     return clock_says;
 }
 
+/* Stands in for guest.c: registers, and memory that begins at MEMORY, are what the test makes them. */
+enum { MEMORY = 0x5000, WORDS = 16 };
+static uint64_t registers[REG_R15 + 1], memory[WORDS], flags;
+bool guest_register(enum guest_register n, uint64_t *value)
+{
+    *value = registers[n];
+    return true;
+}
+bool guest_flags(uint64_t *value)
+{
+    *value = flags;
+    return true;
+}
+bool guest_memory(uint64_t addr, void *to, size_t n)
+{
+    if (addr < MEMORY || addr + n > MEMORY + sizeof memory)
+        return false;
+    memcpy(to, (char *)memory + (addr - MEMORY), n);
+    return true;
+}
+
 /* Parts that need a QEMU are not asked here. */
 __attribute__((weak)) void window_listen(struct vcpu *vcpu)
 {
@@ -213,8 +236,8 @@ static int iret(const char *where) /* what is left open when user code, the kern
 
 /*
  * Executes segments of one instruction, named by letters: a of the app, l of libc, s a jump stub, k of the kernel; o an
- * operation of the kernel's, O one of libc's; c the kernel's system call entry, x a jump that ends the call; f a page
- * fault's entry, r an IRET; e where a lock is asked for, w where it is waited for, W where another is.  Behind each one
+ * operation of the kernel's, O one of libc's; c the kernel's system call entry, h a handler, x a jump that ends the call; f a page
+ * fault's entry, i an interrupt's, r an IRET; e where a lock is asked for, w where it is waited for, W where another is.  Behind each one
  * says the operation; at last how many instructions are counted.
  */
 static int execute(bool shared, const char *letters, const char *path)
@@ -224,6 +247,7 @@ static int execute(bool shared, const char *letters, const char *path)
         ['c'] = {.kind = HOOK_SYSCALL},           ['x'] = {.kind = HOOK_SYSCALL_EXIT},
         ['f'] = {.kind = HOOK_FAULT, .name = 72}, ['e'] = {.kind = HOOK_LOCK_ENTRY, .disp = 3},
         ['w'] = {.kind = HOOK_LOCK, .disp = 3},   ['W'] = {.kind = HOOK_LOCK},
+        ['i'] = {.kind = HOOK_IRQ, .name = 73},   ['h'] = {.kind = HOOK_HANDLER, .name = 74},
     };
     static struct segment segments[128];
     static const struct segment nothing = {.class = CLASS_APP};
@@ -240,13 +264,53 @@ static int execute(bool shared, const char *letters, const char *path)
         s->pc = s->last_pc = (uint64_t)*p;
         s->n = 1;
         s->class = strchr("lO", *p) ? CLASS_LIBC : *p == 'a' ? CLASS_APP : *p == 's' ? CLASS_STUB : CLASS_KERNEL;
-        s->hook = strchr("oOcxfewW", *p) ? &hooks[(int)*p] : NULL;
+        s->hook = strchr("oOcxfewWih", *p) ? &hooks[(int)*p] : NULL;
         s->tail = *p == 'x' ? INSN_SYSRET : *p == 'r' ? INSN_IRET : 0;
         callback_of(s, false)(0, s);
         v->c->raw++;
         printf("%u ", thread_operation(v->thread));
     }
     printf("%" PRIu64 "\n", v->c->raw);
+    return events_close() != 0;
+}
+
+/*
+ * A call of an operation, or of the system, that says by RULE how it failed: RAX and the flags are what it leaves, and it
+ * goes on where it was called ("back"), "elsewhere", or an interrupt is there first ("interrupt", "error" with an error
+ * code).  Out: how it ended.
+ */
+static int outcome(char **argument)
+{
+    static struct hook call = {.kind = HOOK_HANDLER, .name = 70}, interrupt = {.kind = HOOK_IRQ};
+    static const struct segment app = {.class = CLASS_APP, .last_pc = 0x1000};
+    struct segment after = {.class = CLASS_APP, .pc = 0x1002};
+    const char *what = argument[0], *way = argument[4], *path = argument[5];
+    bool elsewhere = !strcmp(way, "elsewhere"), with_code = !strcmp(way, "error");
+    if (!events_open(path))
+        return 1;
+    in_context(ROLE_MAIN);
+    call.disp = atoi(argument[1]);
+    registers[REG_RSP] = MEMORY;
+    memory[with_code] = elsewhere ? 0x7777 : after.pc;
+    if (!strcmp(what, "operation"))
+        operation_entered(v, &call);
+    else {
+        syscall_entered(v, &call, &app);
+        syscall_handled(v, &call);
+    }
+    registers[REG_RAX] = strtoull(argument[2], NULL, 16);
+    registers[REG_R11] = strtoull(argument[3], NULL, 16);
+    flags = ~registers[REG_R11];
+    if (elsewhere)
+        after.pc++;
+    else if (strcmp(way, "back")) {
+        after = (struct segment){.class = CLASS_KERNEL, .pc = 0x9000, .hook = &interrupt};
+    }
+    if (!strcmp(what, "operation")) {
+        registers[REG_RSP] += elsewhere ? -16 : 8;
+        operation_left(v);
+    } else
+        syscall_left(v, !strcmp(what, "iret") ? INSN_IRET : INSN_SYSRET, &after);
     return events_close() != 0;
 }
 
@@ -271,6 +335,8 @@ int main(int argc, char **argv)
         return idle(argc - 2, argv + 2);
     if (!strcmp(what, "execute"))
         return execute(!strcmp(argv[2], "shared"), argv[3], argv[4]);
+    if (!strcmp(what, "outcome"))
+        return outcome(argv + 2);
     if (!strcmp(what, "iret"))
         return iret(argv[2]);
     return 2;

@@ -11,11 +11,14 @@ import pytest
 
 from probes.exec import configure
 from probes.exec.configure import FIXED_NAMES, Hooks, UserCode
+from probes.exec.places import RESULTS
 from probes.symbols import SymbolTable
 from profiler.errors import ArtifactCorrupt
 from tests import machine_code
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler on this machine")
+
+NEGATIVE, INT = RESULTS.index("negative"), RESULTS.index("int")
 
 # As much of Linux as the hooks ask for; the bodies are what the disassembly looks at.
 KERNEL = {
@@ -77,7 +80,8 @@ def configured(tmp_path: Path) -> Configure:
         hooks = configure.write(
             path, kind=kind, kernel_elf=kernel, kernel_symbols=kernel,
             user=[UserCode(app, 0, OWN)], libc_in_kernel=False,
-            operations={"read": "read", "write": "write"}, syscalls={"newfstatat": "fstatat"}, kernel_layers=layers,
+            operations={"read": "read", "write": "write"}, syscalls={"newfstatat": "fstatat"},
+            results={"read": "int"}, kernel_layers=layers,
         )  # fmt: skip
         head, *lines = path.read_text().splitlines()
         functions: list[tuple[int, int, str]] = []
@@ -97,10 +101,10 @@ def configured(tmp_path: Path) -> Configure:
 def test_hooks_are_found_by_name(configured: Configure) -> None:
     made = configured()
     at = made.kernel
-    assert made.places["syscall"] == [(at["entry_SYSCALL_64"], "syscall", 0)]
+    assert made.places["syscall"] == [(at["entry_SYSCALL_64"], "syscall", NEGATIVE)]
     assert made.places["handler"] == [
-        (at["__x64_sys_read"], "read", 0), (at["__x64_sys_getppid"], "getppid", 0),
-        (at["__x64_sys_newfstatat"], "fstatat", 0),
+        (at["__x64_sys_read"], "read", NEGATIVE), (at["__x64_sys_getppid"], "getppid", NEGATIVE),
+        (at["__x64_sys_newfstatat"], "fstatat", NEGATIVE),
     ]  # fmt: skip
     assert made.places["fault"] == [(at["asm_exc_page_fault"], "page-fault", 0)]
     assert made.places["trap"] == [(at["asm_exc_int3"], "exception", 0)]
@@ -133,7 +137,7 @@ def test_threads_are_found_by_disassembly(configured: Configure) -> None:
 
 def test_operations_are_libc_functions_and_not_the_apps_own(configured: Configure) -> None:
     made = configured()
-    assert made.places["op"] == [(made.app["read"], "read", 0)]  # the app brings its own write
+    assert made.places["op"] == [(made.app["read"], "read", INT)]  # the app brings its own write
 
 
 def test_what_is_missing_is_listed_with_a_reason(configured: Configure) -> None:
@@ -231,7 +235,7 @@ def test_files_that_are_none(configured: Configure, tmp_path: Path) -> None:
         with pytest.raises(ArtifactCorrupt):
             configure.write(
                 tmp_path / "conf", kind="linux", **files, user=user, libc_in_kernel=False, operations={}, syscalls={},
-                kernel_layers=lambda names: ["vfs"] * len(names),
+                results={}, kernel_layers=lambda names: ["vfs"] * len(names),
             )  # fmt: skip
         assert not (tmp_path / "conf").exists()
 
@@ -250,7 +254,7 @@ def test_symbols_may_come_from_a_listing(configured: Configure, tmp_path: Path) 
     hooks = configure.write(
         tmp_path / "conf", kind="linux", kernel_elf=tmp_path / "kernel", kernel_symbols=listing,
         user=[UserCode(tmp_path / "app", 0, OWN)], libc_in_kernel=False,
-        operations={"read": "read", "write": "write"}, syscalls={"newfstatat": "fstatat"},
+        operations={"read": "read", "write": "write"}, syscalls={"newfstatat": "fstatat"}, results={"read": "int"},
         kernel_layers=lambda names: ["vfs"] * len(names),
     )  # fmt: skip
     assert hooks.kinds == made.hooks.kinds

@@ -73,7 +73,8 @@ SAID = [Phase(1, "one", "ok", 7, 5608, ""), Phase(2, "two", "ok", 1, 25, ""),
 
 def summary(**changes: Any) -> dict[str, Any]:
     whole = {
-        "api": 1, "exact": True, "complete": True, "ledger_written": True, "clock": True, "raw": 2030, "idle": 4600,
+        "api": 1, "exact": True, "complete": True, "ledger_written": True, "clock": True, "guest": True,
+        "raw": 2030, "idle": 4600,
         "lost_events": 0, "points": POINTS, "roles": [0, 1, 2, 3], "fired": [5, 6, 7, 0],
         "trouble": {"rows": 0, "functions": 0, "frames": 0, "resync": 2, "switches": 0, "phases": 0},
     }  # fmt: skip
@@ -181,6 +182,12 @@ def test_without_a_clock_idle_is_unknown_and_not_zero(tmp_path: Path) -> None:
     assert tables.phases["idle_ns"].null_count == len(tables.phases)
     assert tables.capabilities["idle time"]["available"] is False
     assert "qemu_clock_get_ns" in tables.capabilities["idle time"]["reason"]
+
+
+def test_without_registers_results_are_unknown(tmp_path: Path) -> None:
+    assert decoded(tmp_path).capabilities["results"] == {"available": True, "reason": ""}
+    said = decoded(tmp_path, guest=False).capabilities["results"]
+    assert (said["available"], "debugger" in said["reason"]) == (False, True)
 
 
 def test_block_mode_says_so(tmp_path: Path) -> None:
@@ -386,7 +393,8 @@ def test_any_summary(tmp_path: Path, text: bytes) -> None:
     changes=st.fixed_dictionaries(
         {},
         optional={
-            **dict.fromkeys(("complete", "ledger_written", "clock", "exact", "lost_events", "fired"), anything),
+            **dict.fromkeys(("complete", "ledger_written", "clock", "guest", "exact"), anything),
+            **dict.fromkeys(("lost_events", "fired"), anything),
             "points": st.one_of(anything, st.lists(point, max_size=6)),
             "trouble": st.one_of(anything, st.fixed_dictionaries(dict.fromkeys(summary()["trouble"], number))),
         },

@@ -20,6 +20,7 @@ from tests import machine_code
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler on this machine")
 
+NEGATIVE = places.RESULTS.index("negative")
 SWITCH_TO = "_ZN5sched6thread9switch_toEv"
 WAKE = "_ZN5sched6thread9wake_implEPNS0_14detached_stateEj"
 NEW = "_ZN5sched6threadC2ESt8functionIFvvEENS0_4attrEbb"
@@ -89,7 +90,7 @@ def test_osv_as_its_rules_describe_it(tmp_path: Path) -> None:
     at = machine_code.symbols(elf)
     kinds, missing = find(elf, places.load_rules("osv"))
     code = Code(elf)
-    assert kinds["syscall"] == [(at["syscall_entry"], "syscall", 0)]
+    assert kinds["syscall"] == [(at["syscall_entry"], "syscall", NEGATIVE)]
     assert kinds["syscall-exit"] == [(at["syscall_entry"] + 7, "", 0)]
     assert [(name, code.read(address, 1)) for address, name, _ in kinds["handler"]] == [
         ("read", b"\x31"), ("write", b"\xe8"), ("who-am-i", b"\x90")]  # fmt: skip
@@ -172,9 +173,9 @@ def test_handlers_may_have_to_be_in_a_table(tmp_path: Path) -> None:
     data = ".data\n.type sysent, @object\nsysent: .quad 7, sys_read, 2, sys_getpid\n.size sysent, . - sysent\n"
     elf = machine_code.kernel(tmp_path, bodies, data=data)
     at = machine_code.symbols(elf)
-    real = [(at["sys_read"], "read", 0), (at["sys_getpid"], "who-am-i", 0)]
+    real = [(at["sys_read"], "read", NEGATIVE), (at["sys_getpid"], "who-am-i", NEGATIVE)]
     rules = {"handlers": r"sys_(\w+)"}
-    assert find(elf, rules)[0]["handler"] == [*real, (at["sys_of_no_call"], "of_no_call", 0)]
+    assert find(elf, rules)[0]["handler"] == [*real, (at["sys_of_no_call"], "of_no_call", NEGATIVE)]
     assert find(elf, rules | {"handlers_in": "sysent"})[0]["handler"] == real
     kinds, missing = find(elf, rules | {"handlers_in": "another"})
     assert kinds == {}
@@ -205,7 +206,8 @@ def configured(
 ) -> tuple[Hooks, list[str]]:
     hooks = configure.write(
         folder / "probe.conf", kind="osv", kernel_elf=elf, kernel_symbols=elf, user=user, libc_in_kernel=libc_in_kernel,
-        operations={"read": "read", "main": "main"}, syscalls={}, kernel_layers=lambda names: ["fs"] * len(names),
+        operations={"read": "read", "main": "main"}, syscalls={}, results={},
+        kernel_layers=lambda names: ["fs"] * len(names),
     )  # fmt: skip
     return hooks, (folder / "probe.conf").read_text().splitlines()
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probes.events import EVENT_KINDS
+from probes.events import EVENT_KINDS, HOWS
 from probes.exec import decode
+from probes.exec.places import RESULTS
 from tests import plugin_driver
 from tests.plugin_driver import ask
 
@@ -95,3 +96,69 @@ def test_whoever_waits_in_a_loop_waits_once(driver: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("space", ["apart", "shared"])
 def test_a_call_that_the_kernel_does_not_have_is_seen_when_it_ends(driver: Path, tmp_path: Path, space: str) -> None:
     assert executed(driver, tmp_path, space, "lckxlckxlck")[2] == ["syscall-enter", "syscall-exit"] * 2
+
+
+@pytest.mark.parametrize(
+    ("letters", "instructions"),
+    [
+        ("aOlla", [3]),
+        ("aOlckxla", [6]),  # the kernel's work for it is its own
+        ("aOlfrla", [4]),  # and so is a fault that it causes, but for the instruction that is executed again
+        ("aOlikrla", [3]),  # but no interrupt
+        ("aOlfikrkrla", [5]),  # even in a fault
+        ("aOlikfrkrla", [3]),  # and what an interrupt causes is the interrupt's
+        ("aOaOlla", [1, 3]),
+    ],
+)
+def test_an_operation_takes_the_instructions_of_its_thread(
+    driver: Path, tmp_path: Path, letters: str, instructions: list[int]
+) -> None:
+    executed(driver, tmp_path, "apart", letters)
+    events = np.fromfile(tmp_path / "events.bin", dtype=decode._EVENT)
+    assert events["value"][events["kind"] == EVENT_KINDS.index("op-exit")].tolist() == instructions
+
+
+def test_a_system_call_takes_the_instructions_from_its_entry_on(driver: Path, tmp_path: Path) -> None:
+    executed(driver, tmp_path, "apart", "lckhkirkxl")
+    events = np.fromfile(tmp_path / "events.bin", dtype=decode._EVENT)
+    left = events[events["kind"] == EVENT_KINDS.index("syscall-exit")]
+    assert left["value"].tolist() == [len("ckhkkx")]
+
+
+LONG, INT = "ffffffffffffffff", "00000000ffffffff"
+
+
+@pytest.mark.parametrize(
+    ("rule", "rax", "how"),
+    [
+        ("nothing", LONG, ""), ("int", INT, "failed"), ("int", LONG, "failed"), ("int", "0", "ok"), ("int", "7", "ok"),
+        ("long", LONG, "failed"), ("long", INT, "ok"), ("long", "0", "ok"),
+        ("pointer", "0", "failed"), ("pointer", "1", "ok"),
+        ("error", "16", "failed"), ("error", "0", "ok"), ("error", "ffffffff00000000", "ok"),
+    ],
+)  # fmt: skip
+def test_operations_say_how_they_ended(driver: Path, tmp_path: Path, rule: str, rax: str, how: str) -> None:
+    for way, expected in (("back", how), ("elsewhere", "")):
+        assert outcome(driver, tmp_path, "operation", rule, rax, "0", way) == expected
+
+
+@pytest.mark.parametrize(
+    ("what", "rule", "rax", "flags", "how"),
+    [
+        ("sysret", "negative", "fffffffffffff001", "0", "failed"), ("sysret", "negative", LONG, "0", "failed"),
+        ("sysret", "negative", "fffffffffffff000", "0", "ok"), ("sysret", "negative", "0", "1", "ok"),
+        ("sysret", "carry", "2", "203", "failed"), ("sysret", "carry", "2", "202", "ok"),
+        ("iret", "negative", LONG, "0", "failed"), ("iret", "carry", "2", "203", "ok"),  # R11 is then any number
+        ("sysret", "error", "16", "0", "failed"), ("sysret", "nothing", LONG, "1", ""),
+    ],
+)  # fmt: skip
+def test_system_calls_say_how_they_ended(
+    driver: Path, tmp_path: Path, what: str, rule: str, rax: str, flags: str, how: str
+) -> None:
+    for way, expected in (("back", how), ("interrupt", how), ("error", how), ("elsewhere", "")):
+        assert outcome(driver, tmp_path, what, rule, rax, flags, way) == expected, way
+
+
+def outcome(driver: Path, folder: Path, what: str, rule: str, rax: str, flags: str, way: str) -> str:
+    ask(driver, "outcome", what, RESULTS.index(rule), rax, flags, way, folder / "events.bin")
+    return HOWS[np.fromfile(folder / "events.bin", dtype=decode._EVENT)["how"][-1]]

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "config.h"
 
+#include "results.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,6 +97,8 @@ bool config_read(struct config *c, const char *path)
                 wrong = "unknown kind of hook";
             else if ((k == HOOK_LOCK || k == HOOK_LOCK_ENTRY) && (disp < (k == HOOK_LOCK_ENTRY) || disp > 64))
                 wrong = "a lock's bit is none";
+            else if ((k == HOOK_OP || k == HOOK_SYSCALL || k == HOOK_HANDLER) && (disp < 0 || disp >= RESULTS))
+                wrong = "a result is none";
             else if (c->n_hooks > 1 && h[-1].addr >= a)
                 wrong = "hooks are not sorted, or two stand at one address";
         } else if (strncmp(text, "w ", 2) || !strchr(text, '\n') || !window_line(&c->window, text + 2)) {

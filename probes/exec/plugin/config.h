@@ -45,7 +45,7 @@ struct hook {
     uint64_t addr;
     uint8_t kind;
     uint16_t name; /* operation or event name, an index into configure.py's list of names */
-    int64_t disp;  /* of a lock: 1 + its bit in struct thread's `waited`, or 0 */
+    int64_t disp;  /* of an operation, system call or handler: enum result; of a lock: 1 + its bit in struct thread's `waited`, or 0 */
     uint64_t fired;
 };
 

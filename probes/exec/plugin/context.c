@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* System calls, exceptions, interrupts: what changes what a thread is doing. */
+#include "results.h"
 #include "state.h"
 
 static void pending_becomes(struct vcpu *v, uint16_t operation)
@@ -13,19 +14,6 @@ void pending_ends(struct vcpu *v)
     const struct thread *t = v->thread;
     if (t->in_syscall && !t->op && !t->syscall_op)
         pending_becomes(v, OP_SYSCALL);
-}
-
-static void leave_syscall(struct vcpu *v)
-{
-    struct thread *t = v->thread;
-    pending_ends(v);
-    if (!t->syscall) { /* there is no such call: no handler said so at its entry */
-        t->syscall = OP_SYSCALL;
-        put(v, EV_SYSCALL_ENTER, HOW_NONE, OP_SYSCALL, 0);
-    }
-    put(v, EV_SYSCALL_EXIT, HOW_NONE, t->syscall, 0);
-    t->in_syscall = false;
-    t->syscall_op = t->syscall = 0;
 }
 
 bool in_user_mode(const struct thread *t)
@@ -47,6 +35,7 @@ static void push_frame(struct vcpu *v, enum frame_kind kind, const struct hook *
     bool in_call = t->op && before->class == CLASS_KERNEL && !changes_thread(before);
     struct frame f = {(uint8_t)kind, in_user_mode(t) && !in_call, hook->name, v->rep_pc, v->retry};
     v->retry = (struct retry){0};
+    work_done(v);
     t->frames[t->n_frames++] = f;
     put(v, kind == FRAME_IRQ ? EV_IRQ_ENTER : EV_FAULT_ENTER, HOW_NONE, hook->name, 0);
 }
@@ -76,13 +65,14 @@ static void return_from_frame(struct vcpu *v, const struct segment *s)
         /* Where the app may call the kernel, it may have been interrupted in there. */
         if (f.from_user && !config.shared && !left_kernel(s))
             return;
+        work_done(v);
         t->n_frames--;
         v->rep_pc = f.rep_pc;
         if (f.retry.cell && f.retry.pc == s->pc && f.retry.phase == v->phase)
             take_back(v, f.retry.cell);
         put(v, f.kind == FRAME_IRQ ? EV_IRQ_EXIT : EV_FAULT_EXIT, HOW_NONE, f.name, 0);
     } else if (t->in_syscall && left_kernel(s)) {
-        leave_syscall(v);
+        syscall_left(v, INSN_IRET, s);
     }
 }
 
@@ -111,7 +101,7 @@ void finish_tail(struct vcpu *v, uint8_t tail, const struct segment *s)
     else if (tail == INSN_HLT)
         idle_ended(v);
     else if (v->thread->in_syscall)
-        leave_syscall(v);
+        syscall_left(v, tail, s);
     set_row(v);
 }
 
@@ -162,15 +152,13 @@ void at_hook(struct vcpu *v, const struct segment *s, const struct segment *befo
     h->fired++;
     switch (h->kind) {
     case HOOK_SYSCALL:
-        t->in_syscall = true;
+        syscall_entered(v, h, before);
         break;
     case HOOK_HANDLER:
         if (!t->in_syscall)
             break; /* another handler's helper */
-        if (!t->syscall) {
-            t->syscall = h->name;
-            put(v, EV_SYSCALL_ENTER, HOW_NONE, h->name, 0);
-        }
+        if (!t->syscall)
+            syscall_handled(v, h);
         if (!t->op && !t->syscall_op) {
             pending_becomes(v, h->name);
             t->syscall_op = h->name;

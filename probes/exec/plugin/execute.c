@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What runs at the beginning of every segment, and at the accesses that tell threads apart. */
+#include "results.h"
 #include "state.h"
 
 static void enter_operation(struct vcpu *v, struct hook *h)
 {
     h->fired++;
-    v->thread->op = h->name;
-    put(v, EV_OP_ENTER, HOW_NONE, h->name, 0);
+    operation_entered(v, h);
     set_row(v);
 }
 
@@ -103,6 +103,7 @@ static inline __attribute__((always_inline)) void begin_user(struct vcpu *v, con
     if (unlikely(!in_user_mode(t))) {
         if (t->n_frames || t->in_syscall) { /* came back by a way that was not seen */
             trouble.resync++;
+            work_done(v);
             t->n_frames = 0;
             t->in_syscall = false;
             t->syscall_op = t->syscall = 0;
@@ -114,8 +115,7 @@ static inline __attribute__((always_inline)) void begin_user(struct vcpu *v, con
     }
     if (s->class == CLASS_APP) {
         if (t->op) {
-            put(v, EV_OP_EXIT, HOW_NONE, t->op, 0);
-            t->op = 0;
+            operation_left(v);
             set_row(v);
         }
         t->in_app = true;
@@ -179,6 +179,7 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
             threads_name(t, task);
         else if (t->task != task) {
             trouble.switches++;
+            work_done(v);
             v->thread = threads_find(task);
         }
         break;
@@ -189,6 +190,7 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
         put(v, EV_SWITCH, HOW_NONE, NAME_NONE, other->index);
         charge(v);
         pending_ends(v); /* another thread's, or another phase's, must not be taken for it */
+        work_done(v);
         v->thread = other;
         set_row(v);
         charge_idle(v, other);

@@ -6,6 +6,9 @@
 #include "guest.h"
 
 #include <dlfcn.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
 struct byte_array { /* GLib's GByteArray, as it is declared */
     uint8_t *data;
@@ -14,6 +17,7 @@ struct byte_array { /* GLib's GByteArray, as it is declared */
 
 static int (*read_register)(void *cpu, struct byte_array *to, int n);
 static int (*read_memory)(void *cpu, uint64_t addr, void *to, uint64_t n, bool is_write);
+static void (*dump_state)(void *cpu, FILE *to, int flags);
 static struct byte_array *(*array_new)(void);
 static struct byte_array *(*array_set_size)(struct byte_array *array, unsigned n);
 static struct byte_array *array;
@@ -22,6 +26,7 @@ bool guest_find(void)
 {
     *(void **)&read_register = dlsym(RTLD_DEFAULT, "x86_cpu_gdb_read_register");
     *(void **)&read_memory = dlsym(RTLD_DEFAULT, "cpu_memory_rw_debug");
+    *(void **)&dump_state = dlsym(RTLD_DEFAULT, "x86_cpu_dump_state");
     *(void **)&array_new = dlsym(RTLD_DEFAULT, "g_byte_array_new");
     *(void **)&array_set_size = dlsym(RTLD_DEFAULT, "g_byte_array_set_size");
     if (!dlsym(RTLD_DEFAULT, "current_cpu") || !array_new || !array_set_size)
@@ -53,6 +58,22 @@ bool guest_register(enum guest_register n, uint64_t *value)
         return false;
     __builtin_memcpy(value, array->data, sizeof *value);
     return true;
+}
+
+/* The flags that the debugger's stub gives lack those that TCG computes only when it must: those it prints do not. */
+bool guest_flags(uint64_t *value)
+{
+    char text[8192];
+    if (!guest_readable() || !dump_state)
+        return false;
+    FILE *f = fmemopen(text, sizeof text, "w");
+    if (!f)
+        return false;
+    dump_state(*current_cpu, f, 0);
+    bool whole = fclose(f) == 0;
+    text[sizeof text - 1] = 0;
+    const char *found = whole ? strstr(text, " RFL=") : NULL;
+    return found && sscanf(found, " RFL=%" SCNx64, value) == 1;
 }
 
 bool guest_memory(uint64_t addr, void *to, size_t n)

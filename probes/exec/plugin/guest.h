@@ -23,6 +23,8 @@ void guest_arm(void);
  * follows a call, return, SYSRET or IRET): in the middle of one TCG keeps registers to itself.
  */
 bool guest_register(enum guest_register n, uint64_t *value);
+/* The flags, at such places; takes about as long as 10,000 instructions of the host's. */
+bool guest_flags(uint64_t *value);
 /* Memory at an address of the current address space. */
 bool guest_memory(uint64_t addr, void *to, size_t n);
 

@@ -57,6 +57,7 @@ struct vcpu {
     uint64_t repeat_at;            /* raw at the beginning of the last repeat of a REP instruction */
     struct retry retry;            /* for the frame about to be pushed */
     struct thread *thread;
+    uint64_t work_from; /* instructions up to when the thread's `work` was brought up to date */
     uint16_t phase;
     uint64_t rep_total;
     uint64_t idle_total, idle_uncharged;

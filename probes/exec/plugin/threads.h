@@ -47,6 +47,11 @@ struct thread {
     uint16_t op;         /* operation entered from the app, or 0 */
     uint16_t syscall_op; /* operation of a system call outside any, or 0 */
     uint16_t syscall;    /* its name, for the event at its exit */
+    uint8_t op_result, syscall_result; /* enum result */
+    uint64_t work;                     /* see work_done() */
+    uint64_t op_began, syscall_began;  /* `work` then */
+    uint64_t op_stack;                 /* RSP when it was entered, 0 if not known */
+    uint64_t syscall_return;           /* where it goes on behind the call */
     uint16_t waker;      /* operation whose wake-up started it */
     uint32_t process;    /* 0: the program's own */
     uint64_t waited;     /* a bit for each HOOK_LOCK_ENTRY: has waited since it was there */

@@ -1,0 +1,114 @@
+"""An app whose calls fail, and whose threads stop, come and go, a known number of times: on every kernel at hand."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import images
+from images import GuestSpec
+from images.apps import describe
+from probes import recording
+from probes.recording import Recording
+from profiler.cli.main import main
+from profiler.machine import qemu
+from tests.guests.test_linux import events_of
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which(qemu.PROGRAM) is None, reason=f"no {qemu.PROGRAM} on this machine"),
+    pytest.mark.timeout(300),
+]
+
+APPS = Path(__file__).with_name("apps")
+FETCH_FAILED = 19
+KINDS = ("linux", "linux-6.12", "osv:libc", "osv:static", "osv:glibc", "freebsd")
+ROUNDS, SIGNALS = 31, 17
+RESULTS, SIGNAL = 1, 2  # phases
+
+
+def spec_of(wanted: str) -> str:
+    """The guest that is meant, under the name that its kernel was given; skips where there is no kernel."""
+    kind, _, runtime = wanted.partition(":")
+    names = [guest.name for guest in images.list_guests() if kind in (guest.name, guest.kind)]
+    ready = [guest.name for guest in images.list_guests() if guest.kind == kind and guest.state == "ready"]
+    if kind in ("osv", "freebsd") and not ready:
+        pytest.skip(f"no {kind} kernel")
+    name = ready[0] if kind in ("osv", "freebsd") else names[0]
+    return f"{name}:{runtime}" if runtime else name
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    spec, out = spec_of(request.param), tmp_path_factory.mktemp("outcomes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(describe, "HERE", APPS)
+        code = main(["run", "outcomes", "--guests", spec, "--seeds", "1", "--out", str(out)])
+    if code == FETCH_FAILED:
+        pytest.skip(f"the kernel of {spec} cannot be fetched from here")
+    assert code == 0
+    return recording.read(out / "outcomes" / GuestSpec.parse(spec).directory_name() / "seed-1")
+
+
+def kind_of(seen: Recording) -> str:
+    return str(seen.manifest["guest"]["kind"])
+
+
+def inside(seen: Recording, phase: int) -> pd.DataFrame:
+    events = events_of(seen)
+    events["how"] = events["how"].astype(object)
+    return events[events["phase"] == phase]
+
+
+def counted(events: pd.DataFrame, kind: str) -> dict[tuple[str, str], int]:
+    """How often each (name, how) is there."""
+    these = events[events["kind"] == kind]
+    return {(str(name), str(how)): int(n) for (name, how), n in these.groupby(["name", "how"]).size().items()}
+
+
+def test_nothing_odd_happened(seen: Recording) -> None:
+    assert set(seen.phases["status"].astype(str)) == {"ok"}
+    assert not any(seen.manifest["probe"]["trouble"].values())  # type: ignore[typeddict-item]
+
+
+# -- results -----------------------------------------------------------------------------------------------------------
+
+
+def test_calls_of_libc_say_whether_they_failed(seen: Recording) -> None:
+    did = counted(inside(seen, RESULTS), "op-exit")
+    both, failing, working = ("open", "close", "lseek"), ("opendir", "mmap", "posix_memalign"), ("malloc",)
+    expected = {(name, how): ROUNDS for name in both for how in ("ok", "failed")}
+    expected |= {(name, "failed"): ROUNDS for name in failing} | {(name, "ok"): ROUNDS for name in working}
+    expected[("free", "")] = ROUNDS  # it returns nothing
+    assert did == expected | {("clock_nanosleep", "failed"): ROUNDS}
+
+
+def test_system_calls_of_the_apps_own_say_so_too(seen: Recording) -> None:
+    did = counted(inside(seen, RESULTS), "syscall-exit")
+    nested = not seen.manifest["guest"]["spec"].endswith(":libc")  # else libc is the kernel, and needs no such calls
+    assert did[("close", "failed")] == ROUNDS * (1 + nested)
+    assert did[("getppid", "ok")] == ROUNDS
+    assert did.get(("clock_nanosleep", "failed"), 0) == ROUNDS * nested
+    assert not [key for key in did if key[1] == ""]
+
+
+def test_of_a_call_whose_way_back_a_handler_takes_nothing_is_said(seen: Recording) -> None:
+    events = inside(seen, SIGNAL)
+    sent = counted(events, "op-exit")
+    assert sent == {("kill", "ok" if kind_of(seen) == "osv" else ""): SIGNALS}  # OSv's handlers have their own thread
+
+
+def test_calls_take_what_the_ledger_charges_for_them(seen: Recording) -> None:
+    """To the instruction, where no call is open at the window's edge and none faults."""
+    events = inside(seen, RESULTS)
+    exits = events[events["kind"] == "op-exit"].groupby("name")["value"].sum()
+    ledger = seen.ledger[seen.ledger["phase"] == RESULTS].groupby("operation", observed=True)["instructions"].sum()
+    own = [name for name in exits.index if name != "close"]  # a bare close() is charged as one, too
+    assert len(own) > 5
+    assert exits[own].to_dict() == {name: int(ledger[name]) for name in own}
+
+
+def test_registers_could_be_read(seen: Recording) -> None:
+    assert seen.manifest["probe"]["capabilities"]["results"] == {"available": True, "reason": ""}  # type: ignore
