@@ -9,7 +9,7 @@ from pathlib import Path
 def build(root: Path, folder: Path) -> Path:
     """Make the driver in ``folder``, with every check that the compiler can add at run time."""
     plugin = root / "probes" / "exec" / "plugin"
-    names = ("config", "context", "execute", "ledger", "results", "state", "threads", "events")
+    names = ("config", "context", "execute", "ledger", "results", "state", "threads", "events", "phases")
     units = [plugin / f"{name}.c" for name in names]
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined", "-fno-sanitize-recover=all"]
     source = root / "tests" / "unit" / "plugin_driver.c"

@@ -19,7 +19,7 @@ from profiler.errors import ProbeLoss
 
 # struct cell with its row's key (plugin/ledger.c), struct event (plugin/events.h).
 _CELL: Final = np.dtype([
-    ("phase", "<u2"), ("role", "<u2"), ("operation", "<u2"), ("_", "<u2"), ("function", "<i4"), ("__", "<i4"),
+    ("phase", "<u2"), ("role", "<u2"), ("operation", "<u2"), ("vcpu", "<u2"), ("function", "<i4"), ("_", "<i4"),
     ("raw", "<u8"), ("calls", "<u8"), ("rep_iterations", "<u8"), ("rep_bytes", "<u8"), ("idle_ns", "<u8"),
 ])  # fmt: skip
 _EVENT: Final = np.dtype([
@@ -64,10 +64,13 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase]) -> Tables:
 
     Raises ``ProbeLoss`` if a file is missing, cut short or inconsistent, or if the app never disarmed the probe.
     """
-    summary, events = _summary(out, hooks), _records(out / "events.bin", _EVENT)
+    summary = _summary(out, hooks)
+    events, cells = _all_events(out, len(summary.points)), _records(out / "ledger.bin", _CELL)
+    ledger, windows = _ledger(cells, hooks, idle=summary.clock), _phases(summary, phases)
+    _conserved(summary, cells)
     return Tables(
-        ledger=_ledger(out, hooks, idle=summary.clock),
-        phases=_phases(summary, phases),
+        ledger=ledger,
+        phases=windows,
         events=_events(events, hooks),
         capabilities=_capabilities(summary, hooks, events),
         lost_events=summary.lost_events,
@@ -82,7 +85,7 @@ class _Summary:
     clock: bool
     guest: bool
     lost_events: int
-    points: Counts  # begin and end of each phase by turns: number, raw, rep iterations, idle ns
+    points: Counts  # of each vCPU, begin and end of each phase by turns: number, raw, rep iterations, idle ns
     trouble: dict[str, int]
     fired: Counts
 
@@ -93,11 +96,11 @@ def _summary(out: Path, hooks: Hooks) -> _Summary:
             value = json.loads(file.read(_SUMMARY_BYTES))
         flags = [value[name] for name in ("exact", "clock", "guest", "complete", "ledger_written")]
         trouble = {str(name): int(value["trouble"][name]) for name in _TROUBLE}
-        points, fired = _counts(value["points"], 4), _counts(value["fired"])
-        lost = int(_counts([value["lost_events"]])[0])
+        points, fired = np.stack([_counts(one["points"], 4) for one in value["vcpus"]]), _counts(value["fired"])
+        lost = int(_counts([one["lost_events"] for one in value["vcpus"]]).sum())
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ProbeLoss(f"the probe left no summary that can be read: {error!r:.200}", hint=_AGAIN) from error
-    if not all(isinstance(flag, bool) for flag in flags) or bool((points[:, 0] >= _PHASES).any()):
+    if not all(isinstance(flag, bool) for flag in flags) or not (points[:, :, 0] < _PHASES).all():
         raise ProbeLoss("the probe's summary is not one of this version", hint=_AGAIN)
     if not flags[3]:
         raise ProbeLoss("the app never executed the disarm marker", hint="the console says how far it came")
@@ -140,8 +143,32 @@ def _operation_names(hooks: Hooks, used: np.ndarray[Any, Any]) -> dict[int, str]
     return names
 
 
-def _ledger(out: Path, hooks: Hooks, *, idle: bool) -> pa.Table:
-    raw = _records(out / "ledger.bin", _CELL)
+def _all_events(out: Path, vcpus: int) -> np.ndarray[Any, Any]:
+    """Give the events of all vCPUs, each of which has a log of its own, in order of time."""
+    logs = [_records(out / (f"events.bin.{vcpu}" if vcpu else "events.bin"), _EVENT) for vcpu in range(vcpus)]
+    if vcpus == 1:
+        return logs[0]
+    events = np.concatenate(logs)
+    return events[np.argsort(events["time"], kind="stable")]
+
+
+def _conserved(summary: _Summary, cells: np.ndarray[Any, Any]) -> None:
+    """Raise ``ProbeLoss`` unless each of several vCPUs' cells of each phase add up to its own counters."""
+    if len(summary.points) == 1:
+        return  # what is compared for one vCPU is in the recording: analysis.verify
+    if len(cells) and cells["vcpu"].max() >= len(summary.points):
+        raise ProbeLoss("ledger.bin has cells of a vCPU that is not there", hint=_AGAIN)
+    begins, ends = summary.points[:, ::2], summary.points[:, 1::2]
+    for column, name in enumerate(("raw", "rep_iterations", "idle_ns"), start=1):
+        counted = np.zeros((len(begins), _PHASES), dtype=np.int64)
+        np.add.at(counted, (cells["vcpu"], cells["phase"]), cells[name].astype(np.int64))
+        off = ends[:, :, column] - begins[:, :, column] - counted[np.arange(len(begins))[:, None], begins[:, :, 0]]
+        if off.any():
+            vcpu, point = np.argwhere(off)[0].tolist()
+            raise ProbeLoss(f"{name} of vCPU {vcpu} in phase {begins[vcpu, point, 0]} do not add up", hint=_AGAIN)
+
+
+def _ledger(raw: np.ndarray[Any, Any], hooks: Hooks, *, idle: bool) -> pa.Table:
     counts = ("raw", "calls", "rep_iterations", "rep_bytes", "idle_ns")
     if any(bool((raw[name] >= _MOST).any()) for name in counts) or bool((raw["phase"] >= _PHASES).any()):
         raise ProbeLoss("ledger.bin counts what cannot be", hint=_AGAIN)
@@ -174,7 +201,8 @@ def _ledger(out: Path, hooks: Hooks, *, idle: bool) -> pa.Table:
 
 
 def _phases(summary: _Summary, phases: Sequence[Phase]) -> pa.Table:
-    points = summary.points
+    points = summary.points.sum(axis=0)  # what vCPUs did between the same two marks adds up
+    points[:, 0] = summary.points[0, :, 0]
     if len(points) % 2 or bool((points[::2, 0] != points[1::2, 0]).any()):
         raise ProbeLoss("a phase was opened and not closed", hint="the app's markers do not pair")
     windows = pd.DataFrame(points[1::2, 1:] - points[::2, 1:], columns=["raw", "rep_iterations", "idle_ns"])

@@ -74,11 +74,11 @@ SAID = [Phase(1, "one", "ok", 7, 5608, ""), Phase(2, "two", "ok", 1, 25, ""),
 def summary(**changes: Any) -> dict[str, Any]:
     whole = {
         "api": 1, "exact": True, "complete": True, "ledger_written": True, "clock": True, "guest": True,
-        "raw": 2030, "idle": 4600,
-        "lost_events": 0, "points": POINTS, "roles": [0, 1, 2, 3], "fired": [5, 6, 7, 0],
+        "roles": [0, 1, 2, 3], "fired": [5, 6, 7, 0],
         "trouble": {"rows": 0, "functions": 0, "frames": 0, "resync": 2, "switches": 0, "phases": 0},
     }  # fmt: skip
-    return whole | changes
+    vcpu = {"lost_events": changes.pop("lost_events", 0), "points": changes.pop("points", POINTS)}
+    return whole | {"vcpus": [vcpu]} | changes
 
 
 def write(

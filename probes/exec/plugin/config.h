@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vcpus.h"
+
 enum function_class {
     CLASS_KERNEL,
     CLASS_APP,
@@ -46,7 +48,7 @@ struct hook {
     uint8_t kind;
     uint16_t name; /* operation or event name, an index into configure.py's list of names */
     int64_t disp;  /* of an operation, system call or handler: enum result; of a lock: 1 + its bit in struct thread's `waited`, or 0 */
-    uint64_t fired;
+    uint64_t fired[VCPUS];
 };
 
 /* Whether the processor itself comes there, at an interrupt or exception. */

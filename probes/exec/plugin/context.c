@@ -6,7 +6,7 @@
 static void pending_becomes(struct vcpu *v, uint16_t operation)
 {
     struct cell *from = row_for(v, v->thread->role, OP_PENDING);
-    ledger_move(from, row_for(v, v->thread->role, operation), n_seen);
+    ledger_move(from, row_for(v, v->thread->role, operation), functions_seen());
 }
 
 void pending_ends(struct vcpu *v)
@@ -29,11 +29,11 @@ static void push_frame(struct vcpu *v, enum frame_kind kind, const struct hook *
 {
     struct thread *t = v->thread;
     if (t->n_frames == FRAMES) {
-        trouble.frames++;
+        TROUBLE(frames);
         return;
     }
     bool in_call = t->op && before->class == CLASS_KERNEL && !changes_thread(before);
-    struct frame f = {(uint8_t)kind, in_user_mode(t) && !in_call, hook->name, v->rep_pc, v->retry};
+    struct frame f = {(uint8_t)kind, in_user_mode(t) && !in_call, hook->name, v->rep_pc, v->retry, v->number};
     v->retry = (struct retry){0};
     work_done(v);
     t->frames[t->n_frames++] = f;
@@ -68,7 +68,7 @@ static void return_from_frame(struct vcpu *v, const struct segment *s)
         work_done(v);
         t->n_frames--;
         v->rep_pc = f.rep_pc;
-        if (f.retry.cell && f.retry.pc == s->pc && f.retry.phase == v->phase)
+        if (f.retry.cell && f.retry.pc == s->pc && f.retry.phase == v->phase && f.vcpu == v->number)
             take_back(v, f.retry.cell);
         put(v, f.kind == FRAME_IRQ ? EV_IRQ_EXIT : EV_FAULT_EXIT, HOW_NONE, f.name, 0);
     } else if (t->in_syscall && left_kernel(s)) {
@@ -76,14 +76,24 @@ static void return_from_frame(struct vcpu *v, const struct segment *s)
     }
 }
 
-/* After a HLT: how far did virtual time jump? */
-static void idle_ended(struct vcpu *v)
+/* After a HLT, `s`: how far did virtual time jump, or how long did the host wait? */
+static void idle_ended(struct vcpu *v, const struct segment *s)
 {
+    if (several() && !v->segment->n && !(s->hook && entered_by_interrupt(s->hook)))
+        return; /* it was not halted when the probe was armed: see probe.c, on_reset() */
     v->thread->role = ROLE_IDLE;
-    if (!clock_known())
+    if (!several() && !clock_known())
         return;
-    put(v, EV_IDLE_BEGIN, HOW_NONE, NAME_NONE, 0);
-    int64_t idle = clock_read() - v->clock_zero - (int64_t)time_now(v);
+    int64_t idle;
+    if (several()) {
+        uint64_t now = clock_host();
+        idle = (int64_t)(now - v->halted_at); /* what was before a mark is charged: see phases.c */
+        put_at(v, v->halted_at, EV_IDLE_BEGIN, HOW_NONE, NAME_NONE, 0);
+        v->halted_at = now;
+    } else {
+        put(v, EV_IDLE_BEGIN, HOW_NONE, NAME_NONE, 0);
+        idle = clock_read() - v->clock_zero - (int64_t)time_now(v);
+    }
     if (idle < 0) /* raw is ahead: blocks counted whole.  The next idle is the shorter for it; time never goes back */
         idle = 0;
     v->idle_total += (uint64_t)idle;
@@ -99,7 +109,7 @@ void finish_tail(struct vcpu *v, uint8_t tail, const struct segment *s)
     else if (tail == INSN_IRET)
         return_from_frame(v, s);
     else if (tail == INSN_HLT)
-        idle_ended(v);
+        idle_ended(v, s);
     else if (v->thread->in_syscall)
         syscall_left(v, tail, s);
     set_row(v);
@@ -149,7 +159,7 @@ void at_hook(struct vcpu *v, const struct segment *s, const struct segment *befo
     struct hook *h = s->hook;
     if (h->kind == HOOK_OP) /* of the kernel's: see called_kernel() */
         return;
-    h->fired++;
+    h->fired[v->number]++;
     switch (h->kind) {
     case HOOK_SYSCALL:
         syscall_entered(v, h, before);

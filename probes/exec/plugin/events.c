@@ -3,21 +3,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #define BUFFERED 32768u
 
-static struct event buffer[BUFFERED];
-static uint32_t used;
-static uint64_t lost;
-static int fd = -1;
+static struct log {
+    struct event buffer[BUFFERED];
+    uint32_t used;
+    uint64_t lost;
+    int fd;
+} logs[VCPUS];
 
-static void flush(void)
+static void flush(struct log *l)
 {
-    const char *p = (const char *)buffer;
-    size_t left = used * sizeof buffer[0];
-    while (left && fd >= 0) {
-        ssize_t n = write(fd, p, left);
+    const char *p = (const char *)l->buffer;
+    size_t left = l->used * sizeof l->buffer[0];
+    while (left && l->fd >= 0) {
+        ssize_t n = write(l->fd, p, left);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -25,33 +28,50 @@ static void flush(void)
         p += n;
         left -= (size_t)n;
     }
-    used = 0;
+    l->used = 0;
     if (!left)
         return;
-    lost += (left + sizeof buffer[0] - 1) / sizeof buffer[0];
-    if (fd >= 0)
-        close(fd); /* the last event may be cut: what was written behind it, were there room again, would be garbled */
-    fd = -1;
+    l->lost += (left + sizeof l->buffer[0] - 1) / sizeof l->buffer[0];
+    if (l->fd >= 0)
+        close(l->fd); /* the last event may be cut: what was written behind it, were there room again, would be garbled */
+    l->fd = -1;
 }
 
 bool events_open(const char *path)
 {
-    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    return fd >= 0;
+    bool opened = true;
+    for (unsigned i = 0; i < n_vcpus; i++) {
+        char name[4096];
+        snprintf(name, sizeof name, i ? "%s.%u" : "%s", path, i);
+        logs[i].fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        opened &= logs[i].fd >= 0;
+    }
+    return opened;
 }
 
 void events_put(const struct event *e)
 {
-    buffer[used++] = *e;
-    if (used == BUFFERED)
-        flush();
+    struct log *l = &logs[e->vcpu];
+    l->buffer[l->used++] = *e;
+    if (l->used == BUFFERED)
+        flush(l);
 }
 
 uint64_t events_close(void)
 {
-    flush();
-    if (fd >= 0 && close(fd) != 0)
-        lost++;
-    fd = -1;
-    return lost;
+    uint64_t all = 0;
+    for (unsigned i = 0; i < n_vcpus; i++) {
+        struct log *l = &logs[i];
+        flush(l);
+        if (l->fd >= 0 && close(l->fd) != 0)
+            l->lost++;
+        l->fd = -1;
+        all += l->lost;
+    }
+    return all;
+}
+
+uint64_t events_lost(unsigned vcpu)
+{
+    return logs[vcpu].lost;
 }

@@ -3,6 +3,8 @@
 #ifndef WL_EVENTS_H
 #define WL_EVENTS_H
 
+#include "vcpus.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -30,9 +32,11 @@ struct event {
     uint8_t unused[3];
 };
 
+/* A log for each vCPU: the first one's at `path`, those of others at `path`.1 and so on. */
 bool events_open(const char *path);
-void events_put(const struct event *e);
+void events_put(const struct event *e); /* in the thread of its vCPU */
 /* Flushes and closes; returns how many events could not be written. */
 uint64_t events_close(void);
+uint64_t events_lost(unsigned vcpu); /* of these, one vCPU's */
 
 #endif

@@ -5,7 +5,7 @@
 
 static void enter_operation(struct vcpu *v, struct hook *h)
 {
-    h->fired++;
+    h->fired[v->number]++;
     operation_entered(v, h);
     set_row(v);
 }
@@ -102,7 +102,7 @@ static inline __attribute__((always_inline)) void begin_user(struct vcpu *v, con
     struct thread *t = v->thread;
     if (unlikely(!in_user_mode(t))) {
         if (t->n_frames || t->in_syscall) { /* came back by a way that was not seen */
-            trouble.resync++;
+            TROUBLE(resync);
             work_done(v);
             t->n_frames = 0;
             t->in_syscall = false;
@@ -162,7 +162,25 @@ static uint32_t process_of_new(const struct thread *creator)
     for (size_t i = 0; i < w->n_threads; i++)
         if (creator->op == w->threads[i])
             return creator->process;
-    return w->n_threads ? ++processes : creator->process;
+    return w->n_threads ? __atomic_add_fetch(&processes, 1, __ATOMIC_RELAXED) : creator->process;
+}
+
+/*
+ * The thread that was running when the probe was armed is switched away from, and this is its task.  On several vCPUs
+ * another thread may have been made for it, when something woke that.
+ */
+static void known_at_last(struct vcpu *v, uint64_t task)
+{
+    struct thread *t = v->thread, *other = several() ? threads_known(task) : NULL;
+    if (!other || !threads_take(other, v->number)) {
+        threads_name(t, task);
+        return;
+    }
+    uint32_t index = other->index;
+    *other = *t;
+    other->index = index;
+    other->task = task;
+    v->thread = other;
 }
 
 void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata)
@@ -172,15 +190,17 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
     struct hook *h = udata;
     uint64_t task = vaddr - (uint64_t)h->disp;
     struct thread *t = v->thread, *other;
-    h->fired++;
+    h->fired[v->number]++;
     switch (h->kind) {
     case HOOK_SWITCH_OUT:
         if (!t->task)
-            threads_name(t, task);
+            known_at_last(v, task);
         else if (t->task != task) {
-            trouble.switches++;
+            TROUBLE(switches);
             work_done(v);
+            threads_let_go(t);
             v->thread = threads_find(task);
+            threads_take(v->thread, vcpu);
         }
         break;
     case HOOK_SWITCH_IN:
@@ -191,6 +211,9 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
         charge(v);
         pending_ends(v); /* another thread's, or another phase's, must not be taken for it */
         work_done(v);
+        threads_let_go(t);
+        if (!threads_take(other, vcpu))
+            TROUBLE(switches);
         v->thread = other;
         set_row(v);
         charge_idle(v, other);
@@ -202,21 +225,37 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
             threads_forget(task);
             other = threads_new(task, t->role == ROLE_MAIN ? ROLE_APP : t->role);
             other->process = process_of_new(t);
+            threads_let_go(other); /* whoever runs it knows all that */
         } else {
             other = threads_find(task);
         }
         /* one hop: what a deferred thread wakes is background */
-        other->waker = op & OP_DEFERRED || op == OP_BACKGROUND || op == OP_PENDING ? 0 : op;
+        threads_woken_by(other, op & OP_DEFERRED || op == OP_BACKGROUND || op == OP_PENDING ? 0 : op);
         put(v, EV_WAKE, HOW_NONE, NAME_NONE, other->index);
-        charge_idle(v, other);
+        if (!several()) /* else another vCPU may be running it: the first that runs here */
+            charge_idle(v, other);
         break;
     }
     }
 }
 
-wl_exec_cb callback_of(const struct segment *s, bool begins_with_rep)
+/* Of several vCPUs: the other ones do something, too, that matters here. */
+static void on_segment(unsigned vcpu, void *udata)
+{
+    struct vcpu *v = &vcpus[vcpu];
+    const struct segment *s = udata;
+    if (unlikely(phases_behind(v)))
+        phases_catch_up(v);
+    s->callback(vcpu, udata);
+    if (unlikely(s->tail == INSN_HLT))
+        v->halted_at = clock_host();
+}
+
+wl_exec_cb callback_of(struct segment *s, bool begins_with_rep)
 {
     if (s->class != CLASS_KERNEL)
-        return begins_with_rep ? on_user_rep : on_user;
-    return begins_with_rep ? on_rep : s->hook || config.shared ? on_hook : on_kernel;
+        s->callback = begins_with_rep ? on_user_rep : on_user;
+    else
+        s->callback = begins_with_rep ? on_rep : s->hook || config.shared ? on_hook : on_kernel;
+    return several() ? on_segment : s->callback;
 }

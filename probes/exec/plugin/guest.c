@@ -20,7 +20,7 @@ static int (*read_memory)(void *cpu, uint64_t addr, void *to, uint64_t n, bool i
 static void (*dump_state)(void *cpu, FILE *to, int flags);
 static struct byte_array *(*array_new)(void);
 static struct byte_array *(*array_set_size)(struct byte_array *array, unsigned n);
-static struct byte_array *array;
+static __thread struct byte_array *array; /* vCPUs have threads of their own */
 
 bool guest_find(void)
 {
@@ -31,8 +31,6 @@ bool guest_find(void)
     *(void **)&array_set_size = dlsym(RTLD_DEFAULT, "g_byte_array_set_size");
     if (!dlsym(RTLD_DEFAULT, "current_cpu") || !array_new || !array_set_size)
         read_register = NULL;
-    if (read_register && !array)
-        array = array_new();
     return guest_readable();
 }
 
@@ -42,16 +40,23 @@ bool guest_readable(void)
 }
 
 /* A thread's own variable: dlsym gives the address of the calling thread's. */
-static void **current_cpu;
+static __thread void **current_cpu;
 
-void guest_arm(void)
+/* Whether there is something to look into; the calling thread is made ready where it is not. */
+static bool ready(void)
 {
-    current_cpu = dlsym(RTLD_DEFAULT, "current_cpu");
+    if (!guest_readable())
+        return false;
+    if (!current_cpu) {
+        current_cpu = dlsym(RTLD_DEFAULT, "current_cpu");
+        array = array_new();
+    }
+    return true;
 }
 
 bool guest_register(enum guest_register n, uint64_t *value)
 {
-    if (!guest_readable())
+    if (!ready())
         return false;
     array_set_size(array, 0);
     if (read_register(*current_cpu, array, (int)n) != sizeof *value)
@@ -64,7 +69,7 @@ bool guest_register(enum guest_register n, uint64_t *value)
 bool guest_flags(uint64_t *value)
 {
     char text[8192];
-    if (!guest_readable() || !dump_state)
+    if (!dump_state || !ready())
         return false;
     FILE *f = fmemopen(text, sizeof text, "w");
     if (!f)
@@ -78,5 +83,5 @@ bool guest_flags(uint64_t *value)
 
 bool guest_memory(uint64_t addr, void *to, size_t n)
 {
-    return guest_readable() && read_memory(*current_cpu, addr, to, n, false) == 0;
+    return ready() && read_memory(*current_cpu, addr, to, n, false) == 0;
 }

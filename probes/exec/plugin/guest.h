@@ -16,10 +16,8 @@ enum guest_register {
 /* Whether this QEMU has what is needed. */
 bool guest_find(void);
 bool guest_readable(void);
-/* In the vCPU's thread, when the probe is armed. */
-void guest_arm(void);
 /*
- * A register.  It is right only in a callback at the first instruction of a translation block (a function's entry, what
+ * A register of the vCPU whose thread calls.  It is right only in a callback at the first instruction of a translation block (a function's entry, what
  * follows a call, return, SYSRET or IRET): in the middle of one TCG keeps registers to itself.
  */
 bool guest_register(enum guest_register n, uint64_t *value);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The ledger: rows by (phase, role, operation), in each row a cell per function.
+ * The ledger: for each vCPU rows by (phase, role, operation), in each row a cell per function.
  *
  * Functions get a small "seen" number when their code is first translated, so a row is short; rows are reserved whole
  * but only the touched pages of them exist.
@@ -23,11 +23,11 @@ struct cell {
     uint64_t idle; /* virtual ns */
 };
 
-/* The cells of one row; allocated on first use, never freed.  NULL when memory is out. */
-struct cell *ledger_row(uint16_t phase, uint8_t role, uint16_t operation);
+/* The cells of one row of a vCPU's; allocated on first use, never freed.  NULL when memory is out. */
+struct cell *ledger_row(unsigned vcpu, uint16_t phase, uint8_t role, uint16_t operation);
 /* Moves everything in `from` to `to`. */
 void ledger_move(struct cell *from, struct cell *to, uint32_t n_functions);
-/* Writes every non-empty cell of a phase: u16 phase, role, operation, 0; u32 function, 0; five u64.  False on error. */
+/* Writes every non-empty cell of a phase: u16 phase, role, operation, vcpu; u32 function, 0; five u64.  False on error. */
 bool ledger_write(FILE *f, uint32_t n_functions, const int32_t *function_of);
 
 #endif

@@ -1,34 +1,72 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The windows: where each phase began and ended. */
+/*
+ * The windows: where each phase began and ended.
+ *
+ * One vCPU marks that, and the others learn of it where their next segment begins, or when all are stopped at the end:
+ * what a vCPU has executed until then belongs to what was before.  One that is halted was so on both sides of the mark:
+ * its idle time is divided there.
+ */
 #include "state.h"
 
 #define MAX_PHASES 4096
-static struct phase_point phases[MAX_PHASES];
-static uint32_t n_phases;
+static struct mark {
+    uint64_t time;
+    uint16_t number;
+    bool is_begin;
+} marks[MAX_PHASES];
+uint32_t n_marks;
+static pthread_mutex_t marking = PTHREAD_MUTEX_INITIALIZER;
+static struct phase_point points[VCPUS][MAX_PHASES];
 
-const struct phase_point *phase_points(uint32_t *n)
+const struct phase_point *phase_points(const struct vcpu *v, uint32_t *n)
 {
-    *n = n_phases;
-    return phases;
+    *n = v->marks_seen;
+    return points[v->number];
+}
+
+static void idle_until(struct vcpu *v, uint64_t time)
+{
+    if (several() && v->segment->tail == INSN_HLT && time > v->halted_at) {
+        v->idle_total += time - v->halted_at;
+        v->idle_uncharged += time - v->halted_at;
+        v->halted_at = time;
+    }
+    if (v->idle_uncharged) { /* on one vCPU not reached while a thread opens and closes its own windows */
+        row_for(v, v->thread->role, OP_BACKGROUND)[SEEN_IDLE].idle += v->idle_uncharged;
+        v->idle_uncharged = 0;
+    }
+}
+
+static void take_over(struct vcpu *v, const struct mark *m)
+{
+    charge(v);
+    idle_until(v, m->time);
+    points[v->number][v->marks_seen++] = (struct phase_point){m->number, v->c->raw, v->rep_total, v->idle_total};
+    v->phase = m->is_begin ? m->number : NO_PHASE;
+    v->silent &= !m->is_begin;
+    set_row(v);
+}
+
+void phases_catch_up(struct vcpu *v)
+{
+    while (phases_behind(v))
+        take_over(v, &marks[v->marks_seen]);
 }
 
 void phase_mark(struct vcpu *v, bool is_begin, uint16_t number)
 {
-    charge(v);
-    if (v->idle_uncharged) { /* not reached while a thread opens and closes its own windows */
-        row_for(v, v->thread->role, OP_BACKGROUND)[SEEN_IDLE].idle += v->idle_uncharged;
-        v->idle_uncharged = 0;
+    lock(&marking);
+    bool open = n_marks & 1;
+    if (n_marks == MAX_PHASES) {
+        TROUBLE(phases);
+    } else if (open != is_begin) {
+        struct mark *m = &marks[n_marks];
+        *m = (struct mark){time_now(v), open ? marks[n_marks - 1].number : number, is_begin};
+        __atomic_store_n(&n_marks, n_marks + 1, __ATOMIC_RELEASE);
+        events_put(&(struct event){.time = m->time, .thread = v->thread->index, .vcpu = v->number,
+                                   .kind = is_begin ? EV_PHASE_BEGIN : EV_PHASE_END, .value = m->number,
+                                   .stack = NO_STACK});
     }
-    if (n_phases == MAX_PHASES) {
-        trouble.phases++;
-        return;
-    }
-    phases[n_phases].number = number;
-    phases[n_phases].raw = v->c->raw;
-    phases[n_phases].rep = v->rep_total;
-    phases[n_phases].idle = v->idle_total;
-    n_phases++;
-    put(v, is_begin ? EV_PHASE_BEGIN : EV_PHASE_END, HOW_NONE, NAME_NONE, number);
-    v->phase = is_begin ? number : NO_PHASE;
-    set_row(v);
+    unlock(&marking);
+    phases_catch_up(v);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * weaklink's exec probe: every instruction of one vCPU, charged to phase, thread, operation and function.
+ * weaklink's exec probe: every instruction of every vCPU, charged to phase, thread, operation and function.
  *
  * Nothing is instrumented until the app executes the arm marker.  From then on every translation block is cut into
  * segments, runs of instructions of one function.  A segment's callback, at its first instruction, charges what has
@@ -12,10 +12,14 @@
  * of system calls, exceptions and interrupts, at their returns, at context switches, and where the app calls libc.
  * Nothing reads the guest's registers or memory: threads are told apart by the addresses that the kernel's switch
  * and wake-up code accesses.
+ *
+ * Several vCPUs are several threads of QEMU's: see vcpus.h.  They are all stopped while callbacks of qemu_plugin_reset()
+ * run: there the probe begins with each of them, and there it writes what it knows.
  */
 #include "guest.h"
 #include "state.h"
 
+#include <dlfcn.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +29,8 @@
 enum { MARK_ARM = 0x01, MARK_DISARM = 0x02, MARK_PHASE_END = 0x03, MARK_ENDED = 0x04, MARK_PHASE = 0x10, MARK_PHASE_LAST = 0xd7 };
 
 static qemu_plugin_id_t plugin_id;
-static bool armed, finished;
+static bool armed, finished; /* of all vCPUs: read and written as atoms */
+static unsigned arming; /* the vCPU that does */
 static char *out_dir;
 
 static void on_exit_qemu(WL_EXIT_ARGS);
@@ -34,7 +39,7 @@ static void on_marker(unsigned vcpu, void *udata)
 {
     struct vcpu *v = &vcpus[vcpu];
     uintptr_t code = (uintptr_t)udata;
-    if (finished)
+    if (__atomic_load_n(&finished, __ATOMIC_RELAXED))
         return;
     if (config.window.given) {
         if (code == MARK_ENDED)
@@ -55,31 +60,40 @@ static void on_trans_armed(WL_TRANS_ARGS)
     translate(tb, on_marker);
 }
 
+/* The vCPU is in a thread of which nothing is known, but that this is the program's own if it armed the probe. */
+static void start(struct vcpu *v, const struct segment *segment, enum role role)
+{
+    v->c = wl_counters_find(&counters, v->number);
+    memset(v->c, 0, sizeof *v->c);
+    v->phase = NO_PHASE;
+    v->segment = segment;
+    v->thread = threads_new(0, (uint8_t)role);
+    v->thread->user = v->thread->in_app = role == ROLE_MAIN;
+    threads_take(v->thread, v->number);
+    v->silent = config.window.given;
+    set_row(v);
+}
+
 static void on_reset(WL_RESET_ARGS)
 {
+    static const struct segment halted = {.seen = SEEN_UNKNOWN, .tail = INSN_HLT}; /* as vCPUs with nothing to do are */
     WL_UNUSED_RESET;
+    for (unsigned i = 0; i < n_vcpus; i++)
+        if (i != arming)
+            start(&vcpus[i], &halted, ROLE_KERNEL);
     wl_register_trans(plugin_id, on_trans_armed);
     qemu_plugin_register_atexit_cb(plugin_id, on_exit_qemu, NULL);
 }
 
 static void on_arm(unsigned vcpu, void *udata)
 {
-    struct vcpu *v = &vcpus[vcpu];
     static const struct segment nothing = {.seen = SEEN_UNKNOWN, .tail = INSN_MARKER};
-    if (armed)
+    if (__atomic_exchange_n(&armed, true, __ATOMIC_RELAXED))
         return;
-    armed = true;
-    v->c = wl_counters_find(&counters);
-    memset(v->c, 0, sizeof *v->c);
+    arming = vcpu;
     clock_arm();
-    guest_arm();
-    v->phase = NO_PHASE;
-    v->segment = &nothing;
-    v->thread = threads_new(0, ROLE_MAIN);
-    v->thread->user = v->thread->in_app = true;
-    v->silent = config.window.given;
+    start(&vcpus[vcpu], &nothing, ROLE_MAIN);
     window_armed_at((uintptr_t)udata);
-    set_row(v);
     /* Drops every callback and flushes all code; what is translated from then on is instrumented. */
     wl_reset(plugin_id, on_reset);
 }
@@ -109,56 +123,79 @@ static FILE *out_open(const char *name)
     return fopen(path, "w");
 }
 
-static void write_summary(FILE *f, const struct vcpu *v, bool complete, bool ledger_written, uint64_t lost)
+/* Each vCPU's counters where phases began and ended: number, instructions, further REP iterations, idle. */
+static void write_vcpus(FILE *f)
+{
+    fprintf(f, " \"vcpus\": [");
+    for (const struct vcpu *v = vcpus; v < vcpus + n_vcpus; v++) {
+        uint32_t n;
+        const struct phase_point *points = phase_points(v, &n);
+        fprintf(f, "%s{\"lost_events\": %" PRIu64 ", \"points\": [", v->number ? ",\n  " : "", events_lost(v->number));
+        for (uint32_t i = 0; i < n; i++)
+            fprintf(f, "%s[%u, %" PRIu64 ", %" PRIu64 ", %" PRIu64 "]", i ? ", " : "", points[i].number, points[i].raw,
+                    points[i].rep, points[i].idle);
+        fprintf(f, "]}");
+    }
+    fprintf(f, "]");
+}
+
+static void write_summary(FILE *f, bool complete, bool ledger_written)
 {
     fprintf(f, "{\"api\": %d, \"exact\": %s, \"complete\": %s, \"ledger_written\": %s, \"clock\": %s,"
             " \"guest\": %s,\n", WL_API, exact ? "true" : "false", complete ? "true" : "false", ledger_written ? "true" : "false",
-            clock_known() ? "true" : "false", guest_readable() ? "true" : "false");
-    fprintf(f, " \"raw\": %" PRIu64 ", \"idle\": %" PRIu64 ", \"lost_events\": %" PRIu64 ",\n", v->c ? v->c->raw : 0,
-            v->idle_total, lost);
+            several() || clock_known() ? "true" : "false", guest_readable() ? "true" : "false");
     fprintf(f, " \"trouble\": {\"rows\": %" PRIu64 ", \"functions\": %" PRIu64 ", \"frames\": %" PRIu64, trouble.rows,
             trouble.functions, trouble.frames);
     fprintf(f, ", \"resync\": %" PRIu64 ", \"switches\": %" PRIu64 ", \"phases\": %" PRIu64 "},\n", trouble.resync,
             trouble.switches, trouble.phases);
-    fprintf(f, " \"points\": [");
-    uint32_t n_points;
-    const struct phase_point *points = phase_points(&n_points);
-    for (uint32_t i = 0; i < n_points; i++)
-        fprintf(f, "%s[%u, %" PRIu64 ", %" PRIu64 ", %" PRIu64 "]", i ? ", " : "", points[i].number, points[i].raw,
-                points[i].rep, points[i].idle);
-    fprintf(f, "],\n \"roles\": [");
+    write_vcpus(f);
+    fprintf(f, ",\n \"roles\": [");
     for (uint32_t i = 0; i < threads_count(); i++)
         fprintf(f, "%s%u", i ? ", " : "", threads_at(i)->role);
     fprintf(f, "],\n \"fired\": [");
-    for (size_t i = 0; i < config.n_hooks; i++)
-        fprintf(f, "%s%" PRIu64, i ? ", " : "", config.hooks[i].fired);
+    for (size_t i = 0; i < config.n_hooks; i++) {
+        uint64_t fired = 0;
+        for (unsigned n = 0; n < n_vcpus; n++)
+            fired += config.hooks[i].fired[n];
+        fprintf(f, "%s%" PRIu64, i ? ", " : "", fired);
+    }
     const struct window_state *w = window_state();
     fprintf(f, "],\n \"window\": {\"armed\": %s, \"opened\": %s, \"closed\": %s}}\n", w->armed ? "true" : "false",
             w->opened ? "true" : "false", w->closed ? "true" : "false");
 }
 
-static void on_reset_finished(WL_RESET_ARGS)
+static void write_all(bool complete)
 {
-    WL_UNUSED_RESET; /* nothing is registered again: the rest runs at full speed */
-}
-
-void probe_finish(struct vcpu *v, bool complete)
-{
-    if (finished)
-        return;
-    finished = true;
-    if (armed)
-        charge(v);
-    uint64_t lost = events_close();
+    events_close();
     FILE *f = out_open("ledger.bin");
     bool written = f && ledger_write(f, n_seen, function_of);
     written = f && fclose(f) == 0 && written;
     f = out_open("summary.json");
     if (f) {
-        write_summary(f, v, complete, written, lost);
+        write_summary(f, complete, written);
         if (fclose(f) != 0)
             fprintf(stderr, "weaklink-exec: the summary could not be written\n");
     }
+}
+
+static void on_reset_finished(WL_RESET_ARGS)
+{
+    WL_UNUSED_RESET; /* nothing is registered again: the rest runs at full speed */
+    if (!several())
+        return;
+    for (struct vcpu *v = vcpus; v < vcpus + n_vcpus; v++)
+        phases_catch_up(v);
+    write_all(true);
+}
+
+void probe_finish(struct vcpu *v, bool complete)
+{
+    if (__atomic_exchange_n(&finished, true, __ATOMIC_RELAXED))
+        return;
+    if (armed)
+        charge(v);
+    if (!several() || !complete)
+        write_all(complete);
     if (complete)
         wl_reset(plugin_id, on_reset_finished);
 }
@@ -167,6 +204,21 @@ static void on_exit_qemu(WL_EXIT_ARGS)
 {
     WL_UNUSED_EXIT;
     probe_finish(&vcpus[0], false);
+}
+
+/* Whether several vCPUs can be watched, in the way that this QEMU was told to run them. */
+static bool vcpus_can_run(void)
+{
+    const int *icount = dlsym(RTLD_DEFAULT, "use_icount"); /* an enumeration by now: 0 is off */
+    if (several() && icount && *icount) {
+        fprintf(stderr, "weaklink-exec: several vCPUs and -icount: one after the other, and QEMU 7.2 hangs\n");
+        return false;
+    }
+    if (several() && exact && WL_API < 2) {
+        fprintf(stderr, "weaklink-exec: this QEMU counts inline for one vCPU only; mode=block counts for several\n");
+        return false;
+    }
+    return true;
 }
 
 WL_EXPORT int qemu_plugin_version = WL_API;
@@ -186,10 +238,15 @@ WL_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, 
         else if (!strncmp(argv[i], "mode=", 5))
             exact = strcmp(argv[i] + 5, "block") != 0;
     }
-    if (!path || !out_dir || strcmp(info->target_name, "x86_64") || info->system.max_vcpus != 1) {
-        fprintf(stderr, "weaklink-exec: needs config=, out=, x86_64 and one vCPU\n");
+    if (!path || !out_dir || strcmp(info->target_name, "x86_64") || info->system.max_vcpus > VCPUS) {
+        fprintf(stderr, "weaklink-exec: needs config=, out=, x86_64 and at most %d vCPUs\n", VCPUS);
         return 1;
     }
+    n_vcpus = (unsigned)info->system.max_vcpus;
+    for (unsigned i = 0; i < n_vcpus; i++)
+        vcpus[i].number = (uint8_t)i;
+    if (!vcpus_can_run())
+        return 1;
     if (!config_read(&config, path) || !window_prepare(console))
         return 1;
     char events[4096];
@@ -198,7 +255,7 @@ WL_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, 
         fprintf(stderr, "weaklink-exec: %s cannot be written\n", events);
         return 1;
     }
-    wl_counters_new(&counters, sizeof *vcpus[0].c);
+    wl_counters_new(&counters, sizeof *vcpus[0].c, n_vcpus);
     translate_init();
     clock_find();
     guest_find();

@@ -109,39 +109,43 @@ void qemu_plugin_reset(qemu_plugin_id_t id, wl_reset_cb cb, void *udata);
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, wl_exit_cb cb, void *udata);
 
 /*
- * One vCPU's counters live where inline operations can reach them: any address at API 1, a scoreboard from API 2.
- * wl_counters_new() allocates `size` bytes for vCPU 0, wl_counters_find() gives them once the vCPU is there;
- * wl_inline_add() adds `imm` to the u64 at `offset` in there whenever `insn` is about to execute.
+ * vCPUs' counters live where inline operations can reach them: a scoreboard from API 2, at API 1 any one address, so
+ * that there only those of a single vCPU are of use.  wl_counters_new() allocates `size` bytes for each of `n` vCPUs,
+ * wl_counters_find() gives a vCPU's once it is there; wl_inline_add() adds `imm` to the u64 at `offset` in those of
+ * the vCPU that is about to execute `insn`.
  */
 struct wl_counters {
     void *base;
+    size_t stride;
     struct qemu_plugin_scoreboard *score;
 };
 
 #if WL_API < 2
 #include <stdlib.h>
-static inline void wl_counters_new(struct wl_counters *c, size_t size)
+static inline void wl_counters_new(struct wl_counters *c, size_t size, unsigned n)
 {
-    c->base = aligned_alloc(64, (size + 63) & ~(size_t)63);
+    c->stride = (size + 127) & ~(size_t)127;
+    c->base = aligned_alloc(128, n * c->stride);
     c->score = NULL;
 }
-static inline void *wl_counters_find(struct wl_counters *c)
+static inline void *wl_counters_find(struct wl_counters *c, unsigned vcpu)
 {
-    return c->base;
+    return (char *)c->base + vcpu * c->stride;
 }
 static inline void wl_inline_add(struct wl_counters *c, struct qemu_plugin_insn *insn, size_t offset, uint64_t imm)
 {
     qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64, (char *)c->base + offset, imm);
 }
 #else
-static inline void wl_counters_new(struct wl_counters *c, size_t size)
+static inline void wl_counters_new(struct wl_counters *c, size_t size, unsigned n)
 {
-    c->score = qemu_plugin_scoreboard_new(size);
+    (void)n; /* QEMU knows */
+    c->score = qemu_plugin_scoreboard_new((size + 127) & ~(size_t)127);
     c->base = NULL;
 }
-static inline void *wl_counters_find(struct wl_counters *c)
+static inline void *wl_counters_find(struct wl_counters *c, unsigned vcpu)
 {
-    return c->base = qemu_plugin_scoreboard_find(c->score, 0);
+    return qemu_plugin_scoreboard_find(c->score, vcpu);
 }
 static inline void wl_inline_add(struct wl_counters *c, struct qemu_plugin_insn *insn, size_t offset, uint64_t imm)
 {

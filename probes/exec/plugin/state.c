@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "state.h"
 
+unsigned n_vcpus = 1;
 struct wl_counters counters;
 struct config config;
 bool exact;
@@ -11,10 +12,10 @@ uint32_t n_seen = SEEN_FIRST;
 
 struct cell *row_for(const struct vcpu *v, uint8_t role, uint16_t operation)
 {
-    static struct cell nowhere[LEDGER_FUNCTIONS];
-    struct cell *row = ledger_row(v->phase, role, operation);
+    static struct cell nowhere[VCPUS][LEDGER_FUNCTIONS];
+    struct cell *row = ledger_row(v->number, v->phase, role, operation);
     if (likely(row))
         return row;
-    trouble.rows++;
-    return nowhere;
+    TROUBLE(rows);
+    return nowhere[v->number];
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the probe knows at any moment.  One vCPU, one thread of QEMU's: nothing here is locked yet. */
+/* What the probe knows at any moment. */
 #ifndef WL_STATE_H
 #define WL_STATE_H
 
@@ -29,6 +29,7 @@ struct segment {
     uint8_t class;     /* enum function_class */
     uint8_t rep_size;
     bool doubtful; /* the last instruction may belong to the next block instead */
+    wl_exec_cb callback; /* of several vCPUs: see execute.c, on_segment() */
 };
 
 /* Whether its last instruction changes what the thread is doing. */
@@ -47,8 +48,8 @@ extern struct config config;
 extern bool exact;
 
 /* What the probe knows of one vCPU. */
-#define VCPUS 1
 struct vcpu {
+    uint8_t number;
     struct counters *c;
     struct cell *row;
     const struct segment *segment; /* being executed */
@@ -64,32 +65,50 @@ struct vcpu {
     bool idle_by_device;
     bool silent; /* no events: nobody knows yet whether there will be a window */
     int64_t clock_zero;
-};
+    uint32_t marks_seen;  /* beginnings and ends of phases: see phases.c */
+    uint64_t halted_at;   /* of several vCPUs: when the last HLT began */
+} __attribute__((aligned(128))); /* two cache lines: none is shared with another vCPU */
 extern struct vcpu vcpus[VCPUS];
 
 /* state.c */
 extern int32_t function_of[LEDGER_FUNCTIONS]; /* seen number -> function, -1 - pseudo function for those */
-extern uint32_t n_seen;
+extern uint32_t n_seen; /* read it with functions_seen() where code may be translated meanwhile */
+
+static inline uint32_t functions_seen(void)
+{
+    return __atomic_load_n(&n_seen, __ATOMIC_RELAXED);
+}
 
 /* Things that should not happen; any that did is in the summary. */
 struct trouble {
     uint64_t rows, functions, frames, resync, switches, phases;
 };
 extern struct trouble trouble;
+#define TROUBLE(what) __atomic_fetch_add(&trouble.what, 1, __ATOMIC_RELAXED)
 
 /* The current phase's row for a role and an operation; cells that are thrown away if there is no room. */
 struct cell *row_for(const struct vcpu *v, uint8_t role, uint16_t operation);
 
+uint64_t clock_host(void);
+
+/* Of one vCPU: instructions and idle.  Of several, which share no such clock: the host's ns since arming. */
 static inline uint64_t time_now(const struct vcpu *v)
 {
-    return v->c->raw + v->idle_total;
+    return several() ? clock_host() : v->c->raw + v->idle_total;
+}
+
+static inline void put_at(struct vcpu *v, uint64_t time, enum event_kind kind, enum event_how how, uint16_t name,
+                          int64_t value)
+{
+    if (!v->silent)
+        events_put(&(struct event){.time = time, .thread = v->thread->index, .vcpu = v->number, .kind = (uint8_t)kind,
+                                   .how = (uint8_t)how, .name = name, .value = value, .stack = NO_STACK});
 }
 
 static inline void put(struct vcpu *v, enum event_kind kind, enum event_how how, uint16_t name, int64_t value)
 {
     if (!v->silent)
-        events_put(&(struct event){.time = time_now(v), .thread = v->thread->index, .kind = (uint8_t)kind,
-                                   .how = (uint8_t)how, .name = name, .value = value, .stack = NO_STACK});
+        put_at(v, time_now(v), kind, how, name, value);
 }
 
 /* The row of what the current thread is doing v-> */
@@ -105,7 +124,7 @@ static inline void charge(struct vcpu *v)
     v->last = v->c->raw;
 }
 
-/* clock.c */
+/* clock.c; clock_host(): the host's ns since clock_arm() */
 bool clock_find(void);    /* whether this QEMU lets its clock be read */
 void clock_arm(void);     /* in the vCPU's thread */
 int64_t clock_read(void); /* virtual ns at the last time the vCPU stopped; 0 where it cannot be read */
@@ -119,7 +138,7 @@ void faulted(struct vcpu *v, const struct segment *before, uint64_t began, uint6
 void at_hook(struct vcpu *v, const struct segment *s, const struct segment *before);
 
 /* execute.c: what runs when the guest does */
-wl_exec_cb callback_of(const struct segment *s, bool begins_with_rep);
+wl_exec_cb callback_of(struct segment *s, bool begins_with_rep);
 void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata);
 
 /* probe.c */
@@ -130,8 +149,17 @@ struct phase_point {
     uint16_t number;
     uint64_t raw, rep, idle;
 };
+extern uint32_t n_marks;
+/* A phase begins or ends, unless one has begun or none has. */
 void phase_mark(struct vcpu *v, bool is_begin, uint16_t number);
-const struct phase_point *phase_points(uint32_t *n);
+/* Takes over what other vCPUs have marked. */
+void phases_catch_up(struct vcpu *v);
+static inline bool phases_behind(const struct vcpu *v)
+{
+    return v->marks_seen != __atomic_load_n(&n_marks, __ATOMIC_ACQUIRE);
+}
+/* Where a vCPU was at each beginning and end, once it has caught up. */
+const struct phase_point *phase_points(const struct vcpu *v, uint32_t *n);
 
 /* translate.c */
 void translate_init(void);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "threads.h"
 
+#include "vcpus.h"
+
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +16,8 @@ static uint32_t n_slots, n_used;
 
 static struct thread **threads;
 static uint32_t n_threads, capacity;
+
+static pthread_mutex_t table = PTHREAD_MUTEX_INITIALIZER; /* of all the above */
 
 static uint32_t slot_of(uint64_t task)
 {
@@ -44,7 +49,7 @@ static void grow(void)
     free(old);
 }
 
-void threads_name(struct thread *t, uint64_t task)
+static void name(struct thread *t, uint64_t task)
 {
     if (2 * n_used >= n_slots)
         grow();
@@ -55,7 +60,7 @@ void threads_name(struct thread *t, uint64_t task)
     t->task = task;
 }
 
-struct thread *threads_new(uint64_t task, uint8_t role)
+static struct thread *make(uint64_t task, uint8_t role)
 {
     if (n_threads == capacity) {
         capacity = capacity ? capacity * 2 : 256;
@@ -70,27 +75,79 @@ struct thread *threads_new(uint64_t task, uint8_t role)
     t->role = role;
     threads[n_threads++] = t;
     if (task)
-        threads_name(t, task);
+        name(t, task);
+    return t;
+}
+
+static struct thread *known(uint64_t task)
+{
+    return n_slots ? slots[slot_of(task)].thread : NULL;
+}
+
+void threads_name(struct thread *t, uint64_t task)
+{
+    lock(&table);
+    name(t, task);
+    unlock(&table);
+}
+
+struct thread *threads_new(uint64_t task, uint8_t role)
+{
+    lock(&table);
+    struct thread *t = make(task, role);
+    unlock(&table);
+    return t;
+}
+
+struct thread *threads_known(uint64_t task)
+{
+    lock(&table);
+    struct thread *t = known(task);
+    unlock(&table);
     return t;
 }
 
 struct thread *threads_find(uint64_t task)
 {
-    if (n_slots) {
-        uint32_t s = slot_of(task);
-        if (slots[s].task && slots[s].thread)
-            return slots[s].thread;
-    }
-    return threads_new(task, ROLE_KERNEL);
+    lock(&table);
+    struct thread *t = known(task);
+    if (!t)
+        t = make(task, ROLE_KERNEL);
+    unlock(&table);
+    return t;
 }
 
 void threads_forget(uint64_t task)
 {
+    lock(&table);
     if (n_slots) {
         uint32_t s = slot_of(task);
         if (slots[s].task)
             slots[s].thread = NULL;
     }
+    unlock(&table);
+}
+
+void threads_let_go(struct thread *t)
+{
+    if (several())
+        __atomic_store_n(&t->on, 0, __ATOMIC_RELEASE);
+}
+
+bool threads_take(struct thread *t, unsigned vcpu)
+{
+    enum { TRIES = 20000 }; /* some ms */
+    if (!several())
+        return true;
+    uint8_t nobody = 0, mine = (uint8_t)(vcpu + 1);
+    for (int i = 0; i < TRIES; i++, nobody = 0) {
+        if (__atomic_compare_exchange_n(&t->on, &nobody, mine, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED) ||
+            nobody == mine)
+            return true;
+        if (i > 100)
+            sched_yield();
+    }
+    return false;
 }
 
 uint32_t threads_count(void)

@@ -32,7 +32,8 @@ struct frame {
     bool from_user;
     uint16_t name;
     uint64_t rep_pc; /* the REP instruction that it cut short, to be taken up again */
-    struct retry retry;
+    struct retry retry; /* of the vCPU's where it began: elsewhere nothing is taken back */
+    uint8_t vcpu;
 };
 
 #define FRAMES 8
@@ -54,6 +55,7 @@ struct thread {
     uint64_t syscall_return;           /* where it goes on behind the call */
     uint16_t waker;      /* operation whose wake-up started it */
     uint32_t process;    /* 0: the program's own */
+    uint8_t on;          /* 1 + the vCPU that has it, 0 for none; only of several vCPUs */
     uint64_t waited;     /* a bit for each HOOK_LOCK_ENTRY: has waited since it was there */
     struct frame frames[FRAMES];
 };
@@ -61,9 +63,23 @@ struct thread {
 struct thread *threads_new(uint64_t task, uint8_t role);
 /* The thread of a task, made if it is new (role kernel until seen in user mode).  Never NULL. */
 struct thread *threads_find(uint64_t task);
+/*
+ * One vCPU puts a thread off, another goes on with it: what the first knows of it, the second then knows.  Kernels may
+ * let go of a thread a few instructions before the probe sees that: then it is waited for, though not for ever.
+ * False: in vain.
+ */
+void threads_let_go(struct thread *t);
+bool threads_take(struct thread *t, unsigned vcpu);
+/* What started a thread, which another vCPU may be running by now. */
+static inline void threads_woken_by(struct thread *t, uint16_t operation)
+{
+    __atomic_store_n(&t->waker, operation, __ATOMIC_RELAXED);
+}
 /* Forgets which thread a task address stands for. */
 void threads_forget(uint64_t task);
 void threads_name(struct thread *t, uint64_t task);
+/* The thread of a task; NULL if it is new. */
+struct thread *threads_known(uint64_t task);
 uint32_t threads_count(void);
 const struct thread *threads_at(uint32_t index);
 
@@ -82,7 +98,8 @@ static inline uint16_t thread_operation(const struct thread *t)
         return t->syscall_op ? t->syscall_op : OP_PENDING;
     if (t->user)
         return OP_USER;
-    return t->waker && t->role != ROLE_IDLE ? t->waker | OP_DEFERRED : OP_BACKGROUND;
+    uint16_t waker = __atomic_load_n(&t->waker, __ATOMIC_RELAXED);
+    return waker && t->role != ROLE_IDLE ? waker | OP_DEFERRED : OP_BACKGROUND;
 }
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+static pthread_mutex_t translating = PTHREAD_MUTEX_INITIALIZER; /* every vCPU's thread does */
 static uint32_t *seen_of; /* function -> seen number, 0 not yet */
 
 void translate_init(void)
@@ -26,11 +27,12 @@ static uint32_t seen_at(uint64_t pc, int function)
         return of_kernel(pc) ? SEEN_UNKNOWN : SEEN_OUTSIDE;
     if (!seen_of[function]) {
         if (n_seen == LEDGER_FUNCTIONS) {
-            trouble.functions++;
+            TROUBLE(functions);
             return SEEN_UNKNOWN;
         }
         function_of[n_seen] = function;
-        seen_of[function] = n_seen++;
+        seen_of[function] = n_seen;
+        __atomic_store_n(&n_seen, n_seen + 1, __ATOMIC_RELAXED);
     }
     return seen_of[function];
 }
@@ -90,7 +92,7 @@ static void on_trigger(unsigned vcpu, void *udata)
     window_reached(&vcpus[vcpu], (uintptr_t)udata);
 }
 
-void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
+static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
 {
     size_t n = qemu_plugin_tb_n_insns(tb);
     struct segment *s = NULL;
@@ -155,4 +157,11 @@ void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
         else if (s->hook && s->hook->kind == HOOK_SYSCALL_EXIT)
             s->tail = INSN_SYSRET;
     }
+}
+
+void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
+{
+    lock(&translating);
+    cut(tb, on_marker);
+    unlock(&translating);
 }

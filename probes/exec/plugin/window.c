@@ -24,6 +24,7 @@ static int console = -1;
 static off_t console_read;
 static char line[LINE + 1];
 static size_t line_used;
+static pthread_mutex_t watching = PTHREAD_MUTEX_INITIALIZER; /* of all the above */
 static bool opens_at_once; /* where the probe was armed is where the window opens */
 
 static bool compile(regex_t *compiled, const char *pattern)
@@ -77,7 +78,6 @@ static void open_it(struct vcpu *v)
     if (state.opened)
         return;
     state.opened = true;
-    v->silent = false;
     phase_mark(v, true, WINDOW_NUMBER);
 }
 
@@ -103,11 +103,13 @@ void window_armed_at(uint64_t addr)
 
 void window_first_block(struct vcpu *v)
 {
+    lock(&watching);
     if (opens_at_once)
         open_it(v);
+    unlock(&watching);
 }
 
-void window_reached(struct vcpu *v, uint64_t addr)
+static void reached(struct vcpu *v, uint64_t addr)
 {
     bool was_open = state.opened; /* what opens it does not close it as well */
     for (size_t i = 0; i < config.window.n_triggers; i++) {
@@ -121,7 +123,14 @@ void window_reached(struct vcpu *v, uint64_t addr)
     }
 }
 
-void window_ended(struct vcpu *v)
+void window_reached(struct vcpu *v, uint64_t addr)
+{
+    lock(&watching);
+    reached(v, addr);
+    unlock(&watching);
+}
+
+static void ended(struct vcpu *v)
 {
     for (size_t i = 0; i < config.window.n_triggers; i++)
         if (config.window.triggers[i].kind == CLOSE_EXIT) {
@@ -130,6 +139,13 @@ void window_ended(struct vcpu *v)
         }
     if (!state.closed)
         probe_finish(v, true); /* and the summary says that it did not open, or not close */
+}
+
+void window_ended(struct vcpu *v)
+{
+    lock(&watching);
+    ended(v);
+    unlock(&watching);
 }
 
 static void line_complete(struct vcpu *v)
@@ -145,7 +161,7 @@ static void line_complete(struct vcpu *v)
         close_it(v);
 }
 
-void window_listen(struct vcpu *v)
+static void listen(struct vcpu *v)
 {
     char text[4096];
     ssize_t n;
@@ -158,6 +174,13 @@ void window_listen(struct vcpu *v)
                 line_complete(v);
         }
     }
+}
+
+void window_listen(struct vcpu *v)
+{
+    lock(&watching);
+    listen(v);
+    unlock(&watching);
 }
 
 const struct window_state *window_state(void)
