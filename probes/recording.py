@@ -234,9 +234,11 @@ class Recording:
         Each piece has dictionaries of its own.  Raises as ``table`` does, when the piece is reached that is wrong.
         """
         with self._opened(name) as file:
-            for batch in file.iter_batches(BATCH, columns=None if columns is None else list(columns)):
-                check_values(pa.Table.from_batches([batch]), name, str(self.directory / f"{name}.parquet"))
-                yield batch
+            wanted = None if columns is None else list(columns)
+            for group in range(file.metadata.num_row_groups):  # several at once would be read ahead, all of them
+                for batch in file.iter_batches(BATCH, row_groups=[group], columns=wanted, use_threads=False):
+                    check_values(pa.Table.from_batches([batch]), name, str(self.directory / f"{name}.parquet"))
+                    yield batch
 
     @contextlib.contextmanager
     def _opened(self, name: str) -> Iterator[pq.ParquetFile]:

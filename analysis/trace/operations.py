@@ -97,7 +97,8 @@ class Doing:
     @cached_property
     def of_calls(self) -> Codes:
         """The operation of each call."""
-        return self.line.window.name[self.line.row[self.calls.seen]]
+        found: Codes = self.line.window.name[self.line.row[self.calls.seen]]
+        return found
 
     def at(self, entries: Ints) -> Codes:
         """What the thread was doing at each of some entries, interrupts aside, as the ledger names it."""
