@@ -102,7 +102,8 @@ def record(place: Path, rows: int) -> None:
 
 
 VERBS = (["syscalls"], ["syscalls", "--nested"], ["switches"], ["switches", "--pairs"], ["locks"], ["waits"],
-         ["packets"], ["events", "--limit", "100"], ["events", "--kind", "packet", "--format", "csv", "--limit", "1000"],
+         ["packets"], ["events", "--limit", "100"],
+         ["events", "--kind", "packet", "--format", "csv", "--limit", "1000"],
          ["syscalls", "--since", "1s", "--until", "1100ms"])  # fmt: skip
 
 

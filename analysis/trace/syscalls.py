@@ -19,9 +19,9 @@ from profiler.errors import NothingToShow
 
 _NAME: Final = Column("operation", "operation", "text")
 _VALUES: Final = (
-    Column("count", "count"), Column("failed", "failed"), Column("cost", "cost"), Column("share", "share", "share", 2),
+    Column("count", "count"), Column("failed", "fail"), Column("cost", "cost"), Column("share", "share", "share", 2),
     Column("mean", "/call"), Column("p50", "p50"), Column("p90", "p90"), Column("p99", "p99"), Column("max", "max"),
-    Column("off_ns", "off-CPU ns", spare=1), Column("off_ns_per_call", "off/call"),
+    Column("off_ns", "off-CPU ns", spare=1), Column("off_ns_per_call", "off"),
 )  # fmt: skip
 _HEADLINE: Final = ("count", "mean", "off_ns_per_call")
 
@@ -101,9 +101,9 @@ def _notes(trace: Trace, columns: dict[str, npt.NDArray[Any]], counted: bool, ne
     began, whole = columns["began"], columns["whole"]
     open_at_begin, open_at_end = int((~began).sum()), int((began & ~whole).sum()) - never
     notes = [
-        "Cost is instructions that the thread executed, interrupts left out." if counted else
-        "Cost is ns on the CPU, interrupts left out, as this recording has no instructions of calls: an instruction is"
-        " one, and so is each iteration of a string instruction."
+        "Cost: instructions that the thread executed, interrupts left out. Off: ns off the CPU per call." if counted else
+        "Cost: ns on the CPU, interrupts left out, as this recording has no instructions of calls (an instruction is"
+        " one, and so is each iteration of a string instruction). Off: ns off the CPU per call."
     ]  # fmt: skip
     if never:
         notes.append(f"{never:,} never returned: their thread exited.")
