@@ -216,19 +216,27 @@ def find_data(path: Path, name: str) -> tuple[int, int] | None:
     A thread-local variable's value is its offset in its block.  None if the file has no such symbol, or only listings
     of functions; ``ArtifactCorrupt`` if it is damaged.
     """
+    symbols, strings = elf_symbols(path)
+    places = [match.start() for match in re.finditer(re.escape(name.encode()) + b"\0", strings)]
+    found = symbols[np.isin(symbols["name"], places) & (symbols["section"] != 0)]
+    return (int(found[0]["value"]), int(found[0]["size"])) if len(found) else None
+
+
+def elf_symbols(path: Path) -> tuple[npt.NDArray[Any], bytes]:
+    """Give the symbols of an ELF file, of ``_SYMBOL_TYPE``, and the strings they are named by; none of other files.
+
+    Raises ``ArtifactCorrupt`` if it is damaged.
+    """
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 
     try:
         with path.open("rb") as file:
             if file.read(4) != b"\x7fELF":
-                return None
-            symbols, strings = _elf_symbols(ELFFile(file))
+                return np.zeros(0, dtype=_SYMBOL_TYPE), b""
+            return _elf_symbols(ELFFile(file))
     except (*_DAMAGE, ELFError) as error:
         raise _corrupt(path, str(error)) from error
-    places = [match.start() for match in re.finditer(re.escape(name.encode()) + b"\0", strings)]
-    found = symbols[np.isin(symbols["name"], places) & (symbols["section"] != 0)]
-    return (int(found[0]["value"]), int(found[0]["size"])) if len(found) else None
 
 
 def _elf_symbols(elf: Any) -> tuple[npt.NDArray[Any], bytes]:

@@ -152,7 +152,7 @@ class ExecRecorder:
         manifest["cost"] = {"wall_s": outcome.wall_s, "cpu_s": outcome.cpu_s, "boot_s": outcome.boot_s}
         manifest["console"] = {"malformed": said.malformed, "dropped_bytes": outcome.console_dropped}
         self._step("writing")
-        columns = {"ledger": tables.ledger, "phases": tables.phases, "events": tables.events}
+        columns = {"ledger": tables.ledger, "phases": tables.phases, "events": tables.events, "locks": tables.locks}
         recording.write(directory, manifest, columns, outcome.console)
         instructions = int(pc.sum(tables.phases["instructions"]).as_py() or 0)
         return Result(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
+UNITS = (
+    "config", "context", "execute", "ledger", "results", "state", "threads", "events", "phases", "locks", "packets",
+)  # fmt: skip
 
-def build(root: Path, folder: Path) -> Path:
-    """Make the driver in ``folder``, with every check that the compiler can add at run time."""
+
+def build(root: Path, folder: Path, driver: str = "plugin_driver.c", units: Sequence[str] = UNITS) -> Path:
+    """Make a driver in ``folder`` of these parts, with every check that the compiler can add at run time."""
     plugin = root / "probes" / "exec" / "plugin"
-    names = ("config", "context", "execute", "ledger", "results", "state", "threads", "events", "phases")
-    units = [plugin / f"{name}.c" for name in names]
+    parts = [plugin / f"{name}.c" for name in units]
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined", "-fno-sanitize-recover=all"]
-    source = root / "tests" / "unit" / "plugin_driver.c"
-    command = ["gcc", *flags, "-DWL_API=1", f"-I{plugin}", source, *units, "-o", folder / "driver"]
+    source = root / "tests" / "unit" / driver
+    command = ["gcc", *flags, "-DWL_API=1", f"-I{plugin}", source, *parts, "-o", folder / "driver"]
     subprocess.run(command, check=True, timeout=60)
     return folder / "driver"
 

@@ -12,10 +12,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from probes import objects
 from probes.exec.disassembly import Code
-from probes.exec.places import RESULTS, Kernel, Place, address_range, find, load_rules
+from probes.exec.finder import Kernel, Place
+from probes.exec.places import RESULTS, address_range, find, load_rules
 from probes.exec.window import Window
 from probes.exec.window import lines as lines_of
+from probes.objects import Objects
 from probes.symbols import SymbolTable, find_data
 from profiler.errors import ArtifactCorrupt
 
@@ -51,6 +54,8 @@ class Hooks:
     kinds: list[str] = field(default_factory=list)
     """The kind of each hook, in the order of the probe's ``fired``."""
     not_hooked: list[dict[str, str]] = field(default_factory=list)
+    objects: Objects = field(default_factory=Objects)
+    """The variables of kernel, app and libraries."""
     outside: tuple[str, str, str] = VDSO
     """As of a function: what code is that lies in no file given."""
 
@@ -103,9 +108,12 @@ def write(
         _add_operations(places, part, operations, results)
     if "vdso" in rules:
         parts += _vdso(hooks, rules["vdso"], kernel)
+    hooks.objects = Objects([objects.load(kernel_symbols), *(objects.load(one.elf, one.base) for one in user)])
     lines = _functions(hooks, parts)
     for address, place in sorted(places.items()):
         lines.append(f"h {place.kind} {address:x} {hooks.number(place.name)} {place.disp}")
+        if place.source:
+            lines.append(f"v {address:x} {' '.join(map(str, place.source))}")
         hooks.kinds.append(place.kind)
     if window is not None:
         lines += _window(hooks, window, kind, parts, next(one for one in user if one.elf == program), user)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from probes.events import EVENT_KINDS, EVENTS, HOWS, LEDGER, PHASES, ROLES
+from probes.events import EVENT_KINDS, EVENTS, HOWS, LEDGER, LOCKS, PHASES, ROLES
 from probes.exec.configure import Hooks
 from probes.exec.said import Phase
 from profiler.errors import ProbeLoss
@@ -53,6 +53,7 @@ class Tables:
     ledger: pa.Table
     phases: pa.Table
     events: pa.Table
+    locks: pa.Table
     capabilities: dict[str, dict[str, Any]]
     lost_events: int
     trouble: dict[str, int]
@@ -72,6 +73,7 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase]) -> Tables:
         ledger=ledger,
         phases=windows,
         events=_events(events, hooks),
+        locks=_locks(events, summary.lock_names, hooks),
         capabilities=_capabilities(summary, hooks, events),
         lost_events=summary.lost_events,
         trouble=summary.trouble,
@@ -88,6 +90,7 @@ class _Summary:
     points: Counts  # of each vCPU, begin and end of each phase by turns: number, raw, rep iterations, idle ns
     trouble: dict[str, int]
     fired: Counts
+    lock_names: dict[int, str]  # what the kernel calls its locks
 
 
 def _summary(out: Path, hooks: Hooks) -> _Summary:
@@ -98,6 +101,7 @@ def _summary(out: Path, hooks: Hooks) -> _Summary:
         trouble = {str(name): int(value["trouble"][name]) for name in _TROUBLE}
         points, fired = np.stack([_counts(one["points"], 4) for one in value["vcpus"]]), _counts(value["fired"])
         lost = int(_counts([one["lost_events"] for one in value["vcpus"]]).sum())
+        lock_names = _lock_names(value["locks"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ProbeLoss(f"the probe left no summary that can be read: {error!r:.200}", hint=_AGAIN) from error
     if not all(isinstance(flag, bool) for flag in flags) or not (points[:, :, 0] < _PHASES).all():
@@ -111,7 +115,15 @@ def _summary(out: Path, hooks: Hooks) -> _Summary:
         raise ProbeLoss(f"the probe ran out of {', '.join(full)}", hint=_AGAIN)
     if len(fired) != len(hooks.kinds):
         raise ProbeLoss("the probe's summary is of other hooks", hint=_AGAIN)
-    return _Summary(flags[0], flags[1], flags[2], lost, points, trouble, fired)
+    return _Summary(flags[0], flags[1], flags[2], lost, points, trouble, fired, lock_names)
+
+
+def _lock_names(values: Any) -> dict[int, str]:
+    """Give address -> name; the probe writes none that cannot be shown.  ValueError or TypeError for anything else."""
+    names = {int(address): bytes.fromhex(text).decode("ascii") for address, text in values}
+    if not all(name.isprintable() and 0 <= address < 1 << 64 for address, name in names.items()):
+        raise ValueError("no names")
+    return names
 
 
 def _counts(values: Any, columns: int = 0) -> Counts:
@@ -251,6 +263,19 @@ def _events(raw: np.ndarray[Any, Any], hooks: Hooks) -> pa.Table:
         pa.array(raw["stack"].astype(np.int32)),
     ]
     return pa.Table.from_arrays(arrays, schema=EVENTS)
+
+
+def _locks(raw: np.ndarray[Any, Any], kept: dict[int, str], hooks: Hooks) -> pa.Table:
+    """Name the locks that were waited for: as the symbol there, else as the kernel calls it."""
+    addresses = np.unique(raw["value"][raw["kind"] == EVENT_KINDS.index("lock-contended")])
+    addresses = addresses[addresses != 0]
+    unsigned = addresses.astype(np.uint64)
+    symbols = hooks.objects.names(unsigned)
+    names = [symbol or kept.get(address, "") for symbol, address in zip(symbols, unsigned.tolist(), strict=True)]
+    known = [number for number, name in enumerate(names) if name]
+    return pa.table(
+        [pa.array(addresses[known]), pa.array([names[number] for number in known], pa.string())], schema=LOCKS
+    )
 
 
 def _fired(hooks: Hooks, counts: Counts) -> dict[str, int]:

@@ -68,25 +68,26 @@ class Code:
 
     def pushes(self, address: int, size: int) -> Iterator[int]:
         """Give the addresses of all push instructions in a table of interrupt stubs."""
-        for start, mnemonic, _ in self._listing(address, size):
+        for start, mnemonic, _ in self.listing(address, size):
             if mnemonic.startswith("push"):
                 yield start
 
     def calls(self, address: int, size: int, targets: Collection[int]) -> list[int]:
         """Give the addresses of the instructions in a function that call one of ``targets``."""
         wanted = {f"{target:#x}" for target in targets}
-        listing = self._listing(address, size)
+        listing = self.listing(address, size)
         return [start for start, mnemonic, operands in listing if mnemonic == "call" and operands in wanted]
 
     def register_jumps(self, address: int, size: int) -> list[int]:
         """Give the addresses of the jumps in a function whose target is in a register."""
         return [
             start
-            for start, mnemonic, operands in self._listing(address, size)
+            for start, mnemonic, operands in self.listing(address, size)
             if mnemonic.split()[-1] == "jmp" and operands.isalnum() and not operands.startswith("0x")
         ]
 
-    def _listing(self, address: int, size: int) -> Iterator[tuple[int, str, str]]:
+    def listing(self, address: int, size: int) -> Iterator[tuple[int, str, str]]:
+        """Disassemble all of it, whatever is in it: address, mnemonic and operands of each instruction."""
         import capstone
 
         engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)

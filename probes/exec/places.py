@@ -17,9 +17,7 @@ linker has them, without suffixes of the compiler's; of a list, all that exist a
       functions, devices        REGEX: entries of interrupts, the group is the name; those of devices
       tables, device_tables     NAME = EVENT: arrays of stubs that begin with a push
       timer = [NAME]            handlers of timers, by whatever interrupt they are called
-    [lock]
-      functions = [NAME]        whoever comes here did not get the lock at once
-      callers, callees = [NAME] or calls one of these from one of those, as often as he likes: once per call of a caller
+    [lock], [packet]            see probes/exec/waits.py
     [access]                    switch-out, switch-in, wake, new = [RULE, ...]: the first RULE that fits is taken
       function = NAME           where the first access to the thread's object is looked for (probes/exec/access.py):
       argument = N              the object is this argument (0 is the first)
@@ -34,40 +32,17 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from probes.exec import waits
 from probes.exec.access import Source, first_access
 from probes.exec.disassembly import Code
-from probes.symbols import SymbolTable, find_data
+from probes.exec.finder import NO_SYMBOL, Finder, Kernel, Place
+from probes.symbols import find_data
 
-_SUFFIX: Final = re.compile(r"\.(constprop|isra|part|cold|lto_priv)(\.\d+)?")
 _UPPER_HALF: Final = (1 << 63, (1 << 64) - 1)
-_MOST_WAITS: Final = 64  # bits of `waited`, plugin/threads.h
-_NO_SYMBOL: Final = "no such symbol in this kernel"
-
-
 # How a function of libc, or a system call, says that it failed: enum result of plugin/results.h.
 RESULTS: Final = ("nothing", "int", "long", "pointer", "error", "negative", "carry")
-
-
-class Place(NamedTuple):
-    """What happens at an address: a kind of plugin/config.h, an operation's or event's name, a displacement.
-
-    Of operations, system calls and handlers the displacement is an index into ``RESULTS``.
-    """
-
-    kind: str
-    name: str = ""
-    disp: int = 0
-
-
-class Kernel(NamedTuple):
-    """One kernel, as files and as what was read of them; ``symbols`` is the file that ``table`` was read from."""
-
-    table: SymbolTable
-    symbols: Path
-    code: Code
 
 
 def load_rules(kind: str) -> dict[str, Any]:
@@ -89,40 +64,22 @@ def find(
     finder.named("fault", rules["fault"])
     finder.named("trap", rules["trap"])
     finder.interrupts(rules["irq"])
-    finder.locks(rules["lock"])
+    waits.locks(finder, rules["lock"])
+    waits.packets(finder, rules.get("packet", {}))
     finder.threads(rules["access"])
     return finder.places, finder.missing
 
 
-class _Finder:
+class _Finder(Finder):
     def __init__(self, kernel: Kernel, syscalls: Mapping[str, str]) -> None:
-        self.kernel, self.code, self.syscalls = kernel, kernel.code, syscalls
-        self.places: dict[int, Place] = {}
-        self.missing: list[dict[str, str]] = []
+        super().__init__(kernel)
+        self.syscalls = syscalls
         self.result, self.results = "negative", dict[str, str]()
-        self.folded: dict[str, list[int]] = {}
-        for index in range(len(kernel.table)):
-            for alias in kernel.table.aliases(index):
-                self.folded.setdefault(_SUFFIX.sub("", alias), []).append(index)
-
-    def lacks(self, what: str, reason: str) -> None:
-        self.missing.append({"what": what, "reason": reason})
-
-    def functions(self, symbol: str) -> list[tuple[int, int]]:
-        """Give address and size of all functions of a name, and of the pieces that compilers cut off them."""
-        table = self.kernel.table
-        return [(int(table.address[index]), int(table.size[index])) for index in self.folded.get(symbol, [])]
-
-    def entries(self, symbol: str) -> list[int]:
-        """Give the addresses where functions of a name are entered."""
-        table = self.kernel.table
-        whole = [index for index in self.folded.get(symbol, []) if not table.names[index].endswith(".cold")]
-        return [int(table.address[index]) for index in whole]
 
     def named(self, kind: str, names: Mapping[str, str], disp: int = 0) -> None:
         for symbol, name in names.items():
             if symbol not in self.folded:
-                self.lacks(f"{kind} {symbol}", _NO_SYMBOL)
+                self.lacks(f"{kind} {symbol}", NO_SYMBOL)
             for address in self.entries(symbol):
                 self.places[address] = Place(kind, name, disp)
 
@@ -164,14 +121,14 @@ class _Finder:
             return None
         table = find_data(self.kernel.symbols, symbol)
         if table is None:
-            self.lacks(f"handler {symbol}", _NO_SYMBOL)
+            self.lacks(f"handler {symbol}", NO_SYMBOL)
         return frozenset(self.code.words(*table) if table else ())
 
     def _switch(self, symbol: str) -> None:
         """Hook the cases of the switch statement that all system calls go through, by the ABI's numbers."""
         cases = next((found for at, size in self.functions(symbol) if (found := self.code.cases(at, size))), {})
         if not cases:
-            self.lacks("handler", f"{symbol} has no jump table" if symbol in self.folded else _NO_SYMBOL)
+            self.lacks("handler", f"{symbol} has no jump table" if symbol in self.folded else NO_SYMBOL)
         names = _syscall_names()
         targets = list(cases.values())
         for number, address in cases.items():
@@ -188,20 +145,9 @@ class _Finder:
         for kind, key in (("irq", "tables"), ("device", "device_tables")):
             for symbol, name in rules.get(key, {}).items():
                 if symbol not in self.folded:
-                    self.lacks(f"{kind} {symbol}", _NO_SYMBOL)
+                    self.lacks(f"{kind} {symbol}", NO_SYMBOL)
                 for address, size in self.functions(symbol):
                     self.places |= dict.fromkeys(self.code.pushes(address, size), Place(kind, name))
-
-    def locks(self, rules: Mapping[str, Any]) -> None:
-        self.named("lock", {symbol: symbol for symbol in rules.get("functions", [])})
-        callees = {at for symbol in rules.get("callees", []) for at, _ in self.functions(symbol)}
-        for bit, symbol in enumerate(rules.get("callers", [])[:_MOST_WAITS], start=1):
-            sites = [site for at, size in self.functions(symbol) for site in self.code.calls(at, size, callees)]
-            if not sites:
-                self.lacks(f"lock {symbol}", "it does not wait" if symbol in self.folded else _NO_SYMBOL)
-                continue
-            self.places |= dict.fromkeys(self.entries(symbol), Place("lock-entry", "", bit))
-            self.places |= dict.fromkeys(sites, Place("lock", symbol, bit))
 
     def threads(self, rules: Mapping[str, Any]) -> None:
         found: dict[str, tuple[int, Place]] = {}

@@ -240,17 +240,19 @@ static int iret(const char *where) /* what is left open when user code, the kern
 
 /*
  * Executes segments of one instruction, named by letters: a of the app, l of libc, s a jump stub, k of the kernel; o an
- * operation of the kernel's, O one of libc's; c the kernel's system call entry, h a handler, x a jump that ends the call; f a page
- * fault's entry, i an interrupt's, r an IRET; e where a lock is asked for, w where it is waited for, W where another is.  Behind each one
- * says the operation; at last how many instructions are counted.
+ * operation of the kernel's, O one of libc's; c the kernel's system call entry, h a handler, x a jump that ends the
+ * call; f a page fault's entry, i an interrupt's, r an IRET; e where a lock is asked for, w where it is waited for, z
+ * where that ends; W and Z where waiting for another begins and ends.  Behind each one says the operation; at last how
+ * many instructions are counted.
  */
 static int execute(bool shared, const char *letters, const char *path)
 {
     static struct hook hooks[128] = {
         ['o'] = {.kind = HOOK_OP, .name = 70},    ['O'] = {.kind = HOOK_OP, .name = 71},
         ['c'] = {.kind = HOOK_SYSCALL},           ['x'] = {.kind = HOOK_SYSCALL_EXIT},
-        ['f'] = {.kind = HOOK_FAULT, .name = 72}, ['e'] = {.kind = HOOK_LOCK_ENTRY, .disp = 3},
-        ['w'] = {.kind = HOOK_LOCK, .disp = 3},   ['W'] = {.kind = HOOK_LOCK},
+        ['f'] = {.kind = HOOK_FAULT, .name = 72}, ['e'] = {.kind = HOOK_LOCK_ENTRY, .name = 80},
+        ['w'] = {.kind = HOOK_LOCK_WAIT, .name = 80}, ['z'] = {.kind = HOOK_LOCK_END, .name = 80},
+        ['W'] = {.kind = HOOK_LOCK, .name = 81},  ['Z'] = {.kind = HOOK_LOCK_END, .name = 81},
         ['i'] = {.kind = HOOK_IRQ, .name = 73},   ['h'] = {.kind = HOOK_HANDLER, .name = 74},
     };
     static struct segment segments[128];
@@ -268,7 +270,7 @@ static int execute(bool shared, const char *letters, const char *path)
         s->pc = s->last_pc = (uint64_t)*p;
         s->n = 1;
         s->class = strchr("lO", *p) ? CLASS_LIBC : *p == 'a' ? CLASS_APP : *p == 's' ? CLASS_STUB : CLASS_KERNEL;
-        s->hook = strchr("oOcxfewWih", *p) ? &hooks[(int)*p] : NULL;
+        s->hook = strchr("oOcxfewzWZih", *p) ? &hooks[(int)*p] : NULL;
         s->tail = *p == 'x' ? INSN_SYSRET : *p == 'r' ? INSN_IRET : 0;
         callback_of(s, false)(0, s);
         v->c->raw++;

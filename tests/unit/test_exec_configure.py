@@ -35,7 +35,7 @@ KERNEL = {
     "try_to_wake_up": "call vfs_read; mov %rdi, %rbx; call vfs_read; mov 0x18(%rbx), %eax; ret",
     "wake_up_new_task": "movl $0, 0x10(%rdi); ret",
     "native_queued_spin_lock_slowpath": "pause; ret",
-    "__mutex_lock.constprop.0": "ret",
+    "__mutex_lock.constprop.0": "nop; ret",
     "__mutex_lock.isra.0.cold": "ret",
     "vfs_read": "nop; nop; ret",
 }
@@ -57,6 +57,7 @@ class Configured(NamedTuple):
     head: str
     functions: list[tuple[int, int, str]]  # address, size, class
     places: dict[str, list[tuple[int, str, int]]]  # kind -> address, name, displacement
+    sources: dict[int, list[int]]  # address of a place -> where it finds something
     kernel: dict[str, int]
     app: dict[str, int]
 
@@ -86,14 +87,19 @@ def configured(tmp_path: Path) -> Configure:
         head, *lines = path.read_text().splitlines()
         functions: list[tuple[int, int, str]] = []
         places: dict[str, list[tuple[int, str, int]]] = {}
+        sources: dict[int, list[int]] = {}
         for line in lines:
             letter, *words = line.split()
             if letter == "f":
                 functions.append((int(words[0], 16), int(words[1], 16), words[2]))
+            elif letter == "v":
+                sources[int(words[0], 16)] = [int(word) for word in words[1:]]
             else:
                 where = (int(words[1], 16), hooks.names[int(words[2])], int(words[3]))
                 places.setdefault(words[0], []).append(where)
-        return Configured(hooks, head, functions, places, machine_code.symbols(kernel), machine_code.symbols(app))
+        return Configured(
+            hooks, head, functions, places, sources, machine_code.symbols(kernel), machine_code.symbols(app)
+        )
 
     return make
 
@@ -115,9 +121,15 @@ def test_hooks_are_found_by_name(configured: Configure) -> None:
 def test_compiler_suffixes_are_folded_and_cold_parts_are_no_entries(configured: Configure) -> None:
     made = configured()
     assert made.places["lock"] == [
-        (made.kernel["native_queued_spin_lock_slowpath"], "native_queued_spin_lock_slowpath", 0),
-        (made.kernel["__mutex_lock.constprop.0"], "__mutex_lock", 0),
+        (made.kernel["native_queued_spin_lock_slowpath"], "native_queued_spin_lock_slowpath", -1),
+        (made.kernel["__mutex_lock.constprop.0"], "__mutex_lock", -1),
     ]
+
+
+def test_locks_are_in_the_register_of_the_first_argument(configured: Configure) -> None:
+    made = configured()
+    assert made.sources == {address: [5, 0] for address, _, _ in made.places["lock"]}
+    assert len(made.places["lock-end"]) == 3  # the piece that was cut off returns as well
 
 
 def test_stubs_are_hooked_where_they_push(configured: Configure) -> None:

@@ -20,6 +20,8 @@ from probes.exec import decode
 from probes.exec.configure import Hooks
 from probes.exec.decode import Tables
 from probes.exec.said import Phase
+from probes.objects import Objects
+from probes.symbols import SymbolTable
 from profiler.errors import ProbeLoss
 from tests import synthetic
 
@@ -76,6 +78,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         "api": 1, "exact": True, "complete": True, "ledger_written": True, "clock": True, "guest": True,
         "roles": [0, 1, 2, 3], "fired": [5, 6, 7, 0],
         "trouble": {"rows": 0, "functions": 0, "frames": 0, "resync": 2, "switches": 0, "phases": 0},
+        "locks": [],
     }  # fmt: skip
     vcpu = {"lost_events": changes.pop("lost_events", 0), "points": changes.pop("points", POINTS)}
     return whole | {"vcpus": [vcpu]} | changes
@@ -102,6 +105,38 @@ def write(
 def decoded(out: Path, said: Sequence[Phase] = SAID, **changes: Any) -> Tables:
     write(out, about=summary(**changes))
     return decode.decode(out, hooks(), said)
+
+
+KERNEL_LOCK, APP_LOCK, NAMELESS = -0x7E0000000000 + 0x40, 0x4CB4F8, 0x7F0000000000
+
+
+def test_locks_are_named_by_the_symbol_there_else_as_the_kernel_calls_them(tmp_path: Path) -> None:
+    known = SymbolTable(np.array([APP_LOCK - 0x38], np.uint64), np.array([0x100], np.uint64), ["ring"])
+    told = hooks()
+    told.objects = Objects([known])
+    waits = [(20 + n, 0, "lock-contended", WRITE, lock)
+             for n, lock in enumerate((KERNEL_LOCK, APP_LOCK, 0, APP_LOCK, NAMELESS))]  # fmt: skip
+    kept = [[KERNEL_LOCK & (1 << 64) - 1, b"vm map".hex()], [APP_LOCK, b"not this".hex()], [1234, b"never".hex()]]
+    write(tmp_path, events=[EVENTS_SEEN[0], *waits, EVENTS_SEEN[-1]], about=summary(locks=kept))
+    locks = decode.decode(tmp_path, told, SAID).locks
+    assert locks.to_pylist() == [
+        {"address": KERNEL_LOCK, "name": "vm map"}, {"address": APP_LOCK, "name": "ring+0x38"}]  # fmt: skip
+
+
+@pytest.mark.parametrize("locks", [{}, [[1]], [[1, "6x"]], [[-1, "61"]], [[1, "0a"]], [[1, "ff"]], 7, None])
+def test_names_of_locks_that_cannot_be_are_refused(tmp_path: Path, locks: object) -> None:
+    if locks == {}:
+        assert decoded(tmp_path, locks=locks).locks.num_rows == 0
+        return
+    with pytest.raises(ProbeLoss):
+        decoded(tmp_path, locks=locks)
+
+
+def test_what_needs_the_guests_registers(tmp_path: Path) -> None:
+    assert decoded(tmp_path).capabilities["which lock"]["available"]
+    without = decoded(tmp_path, guest=False).capabilities
+    assert not without["which lock"]["available"]
+    assert "reads registers and memory" in without["which lock"]["reason"]
 
 
 # -- what is there -----------------------------------------------------------------------------------------------------
@@ -394,7 +429,7 @@ def test_any_summary(tmp_path: Path, text: bytes) -> None:
         {},
         optional={
             **dict.fromkeys(("complete", "ledger_written", "clock", "guest", "exact"), anything),
-            **dict.fromkeys(("lost_events", "fired"), anything),
+            **dict.fromkeys(("lost_events", "fired", "locks"), anything),
             "points": st.one_of(anything, st.lists(point, max_size=6)),
             "trouble": st.one_of(anything, st.fixed_dictionaries(dict.fromkeys(summary()["trouble"], number))),
         },

@@ -13,7 +13,7 @@ import pytest
 from probes.exec import configure, places
 from probes.exec.configure import Hooks, UserCode
 from probes.exec.disassembly import Code
-from probes.exec.places import Kernel
+from probes.exec.finder import Kernel
 from probes.symbols import SymbolTable
 from profiler.errors import ArtifactCorrupt
 from tests import machine_code
@@ -77,7 +77,15 @@ def kernel(folder: Path, bodies: Mapping[str, str] = OSV, data: str = CURRENT) -
 def find(elf: Path, rules: Mapping[str, Any]) -> tuple[dict[str, list[tuple[int, str, int]]], dict[str, str]]:
     """Places by kind (address, name, displacement), and reasons by what is missing."""
     known = Kernel(SymbolTable.load(elf), elf, Code(elf))
-    empty: dict[str, Any] = {"syscall": [], "fault": {}, "trap": {}, "irq": {"timer": []}, "lock": {}, "access": {}}
+    empty: dict[str, Any] = {
+        "syscall": [],
+        "fault": {},
+        "trap": {},
+        "irq": {"timer": []},
+        "lock": {},
+        "packet": {},
+        "access": {},
+    }
     found, missing = places.find(empty | dict(rules), known, {"getpid": "who-am-i"})
     kinds: dict[str, list[tuple[int, str, int]]] = {}
     for address, place in sorted(found.items()):
@@ -109,12 +117,13 @@ def test_a_wait_for_a_lock_and_where_the_lock_is_asked_for(tmp_path: Path) -> No
     elf = kernel(tmp_path)
     lock = machine_code.symbols(elf)[LOCK]
     kinds, missing = find(elf, places.load_rules("osv"))
-    assert kinds["lock-entry"] == [(lock, "", 1)]
-    assert kinds["lock"] == [(lock + 5, LOCK, 1)]
+    assert kinds["lock-entry"] == [(lock, LOCK, -1)]
+    assert kinds["lock-wait"] == [(lock + 5, LOCK, 0)]
+    assert kinds["lock-end"] == [(lock + 12, LOCK, 0)]
     assert missing["lock _ZN6rwlock5rlockEv"] == "no such symbol in this kernel"
     never = OSV | {LOCK: "1: pause; lock incl (%rdi); jne 1b; ret"}
     kinds, missing = find(kernel(tmp_path, never), places.load_rules("osv"))
-    assert not {"lock", "lock-entry"} & kinds.keys()
+    assert not {"lock", "lock-entry", "lock-wait", "lock-end"} & kinds.keys()
     assert missing[f"lock {LOCK}"] == "it does not wait"
 
 

@@ -274,8 +274,12 @@ def test_an_empty_configuration_finds_nothing(driver: Path, tmp_path: Path) -> N
         (["h op 20 1 0", "h op 10 1 0"], None, "not sorted"),
         (["h op 10 1 0", "h syscall 10 1 0"], None, "two stand at one address"),
         (["h surprise 10 1 0"], None, "unknown kind"),
-        (["h lock 10 1 65"], None, "a lock's bit is none"),
-        (["h lock-entry 10 1 0"], None, "a lock's bit is none"),
+        (["h lock 10 1 -3"], None, "a lock's or a packet's number is none"),
+        (["h packet 10 1 2147483648"], None, "a lock's or a packet's number is none"),
+        (["h lock 10 1 0", "v 11 5 0"], None, "a place to look at is none"),  # another hook's
+        (["h lock 10 1 0", "v 10 16 0"], None, "a place to look at is none"),
+        (["h lock 10 1 0", "v 10 5"], None, "a place to look at is none"),
+        (["v 10 5 0"], None, "a place to look at is none"),
         (["h op 10 32768 0"], None, "not understood"),  # the bit that means deferred
         (["x 10"], None, "not understood"),
         (["f 1000 ten"], None, "not understood"),

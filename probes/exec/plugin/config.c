@@ -52,11 +52,27 @@ static bool window_line(struct window *w, char *text)
     return false;
 }
 
+/* A line that begins with `v`: where the hook before finds its value. */
+static bool source_line(struct config *c, const char *text)
+{
+    uint64_t addr;
+    unsigned reg;
+    int32_t at[SOURCE_OFFSETS] = {0};
+    int n = sscanf(text, "%" SCNx64 " %u %" SCNd32 " %" SCNd32 " %" SCNd32, &addr, &reg, &at[0], &at[1], &at[2]) - 2;
+    if (n < 1 || reg > REG_R15 || !c->n_hooks || c->hooks[c->n_hooks - 1].addr != addr)
+        return false;
+    struct source *s = &c->hooks[c->n_hooks - 1].source;
+    *s = (struct source){.n = (uint8_t)n, .reg = (uint8_t)reg};
+    memcpy(s->offsets, at, sizeof at);
+    return true;
+}
+
 bool config_read(struct config *c, const char *path)
 {
     static const char *const kinds[HOOK_KINDS] = {
         "op",    "syscall", "syscall-exit", "handler",    "fault",     "trap", "irq", "device",
-        "timer", "lock",    "lock-entry",   "switch-out", "switch-in", "wake", "new"};
+        "timer", "lock",    "lock-entry",   "lock-wait",  "lock-end",  "packet",
+        "switch-out", "switch-in", "wake", "new"};
     FILE *f = fopen(path, "r");
     if (!f)
         return complain(path, 0, "cannot be opened");
@@ -95,12 +111,15 @@ bool config_read(struct config *c, const char *path)
             *h = (struct hook){.addr = a, .kind = (uint8_t)k, .name = (uint16_t)name, .disp = disp};
             if (k == HOOK_KINDS)
                 wrong = "unknown kind of hook";
-            else if ((k == HOOK_LOCK || k == HOOK_LOCK_ENTRY) && (disp < (k == HOOK_LOCK_ENTRY) || disp > 64))
-                wrong = "a lock's bit is none";
+            else if (k >= HOOK_LOCK && k <= HOOK_PACKET && (disp < -2 || disp > INT32_MAX))
+                wrong = "a lock's or a packet's number is none";
             else if ((k == HOOK_OP || k == HOOK_SYSCALL || k == HOOK_HANDLER) && (disp < 0 || disp >= RESULTS))
                 wrong = "a result is none";
             else if (c->n_hooks > 1 && h[-1].addr >= a)
                 wrong = "hooks are not sorted, or two stand at one address";
+        } else if (!strncmp(text, "v ", 2)) {
+            if (!source_line(c, text + 2))
+                wrong = "a place to look at is none";
         } else if (strncmp(text, "w ", 2) || !strchr(text, '\n') || !window_line(&c->window, text + 2)) {
             wrong = "not understood";
         }

@@ -3,6 +3,8 @@
 #ifndef WL_CONFIG_H
 #define WL_CONFIG_H
 
+#include "guest.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,8 +35,11 @@ enum hook_kind {
     HOOK_IRQ,          /* entry of an interrupt */
     HOOK_DEVICE,       /* the same, of a device */
     HOOK_TIMER,        /* a timer interrupt's handler */
-    HOOK_LOCK,         /* where a thread that did not get a lock waits */
-    HOOK_LOCK_ENTRY,   /* where one asks for a lock in whose HOOK_LOCK it may wait more than once */
+    HOOK_LOCK,         /* a function in which a thread waits for a lock */
+    HOOK_LOCK_ENTRY,   /* a function in which one may wait */
+    HOOK_LOCK_WAIT,    /* where it does, perhaps more than once */
+    HOOK_LOCK_END,     /* where such a function ends */
+    HOOK_PACKET,       /* what a packet goes through */
     /* at a memory access; the thread is the address accessed less `disp` */
     HOOK_SWITCH_OUT,
     HOOK_SWITCH_IN,
@@ -47,7 +52,8 @@ struct hook {
     uint64_t addr;
     uint8_t kind;
     uint16_t name; /* operation or event name, an index into configure.py's list of names */
-    int64_t disp;  /* of an operation, system call or handler: enum result; of a lock: 1 + its bit in struct thread's `waited`, or 0 */
+    int64_t disp;  /* of an operation, system call or handler: enum result; of a lock, a packet: see locks.h, packets.h */
+    struct source source;
     uint64_t fired[VCPUS];
 };
 

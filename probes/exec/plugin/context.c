@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* System calls, exceptions, interrupts: what changes what a thread is doing. */
+#include "packets.h"
 #include "results.h"
 #include "state.h"
 
@@ -144,15 +145,6 @@ void faulted(struct vcpu *v, const struct segment *before, uint64_t began, uint6
     }
 }
 
-/* A thread that is woken without getting the lock waits again: that is still one wait. */
-static bool waits_anew(struct thread *t, const struct hook *h)
-{
-    uint64_t bit = h->disp ? 1ull << (h->disp - 1) : 0;
-    bool waited = t->waited & bit;
-    t->waited |= bit;
-    return !waited;
-}
-
 void at_hook(struct vcpu *v, const struct segment *s, const struct segment *before)
 {
     struct thread *t = v->thread;
@@ -189,11 +181,13 @@ void at_hook(struct vcpu *v, const struct segment *s, const struct segment *befo
         v->idle_by_device = false;
         return;
     case HOOK_LOCK:
-        if (waits_anew(t, h))
-            put(v, EV_LOCK, HOW_NONE, h->name, 0);
-        return;
     case HOOK_LOCK_ENTRY:
-        t->waited &= ~(1ull << (h->disp - 1));
+    case HOOK_LOCK_WAIT:
+    case HOOK_LOCK_END:
+        lock_hook(v, h);
+        return;
+    case HOOK_PACKET:
+        packet_hook(v, h);
         return;
     default:
         return;

@@ -208,6 +208,7 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
         if (other == t)
             break;
         put(v, EV_SWITCH, HOW_NONE, NAME_NONE, other->index);
+        t->waits.stopped++;
         charge(v);
         pending_ends(v); /* another thread's, or another phase's, must not be taken for it */
         work_done(v);

@@ -13,6 +13,15 @@ enum guest_register {
     REG_R13, REG_R14, REG_R15
 };
 
+/*
+ * Where a value is found: a register plus the first offset; for each further one, the 8 bytes that lie there, plus that.
+ */
+#define SOURCE_OFFSETS 3
+struct source {
+    uint8_t n, reg; /* offsets; 0: nowhere */
+    int32_t offsets[SOURCE_OFFSETS];
+};
+
 /* Whether this QEMU has what is needed. */
 bool guest_find(void);
 bool guest_readable(void);
@@ -25,5 +34,20 @@ bool guest_register(enum guest_register n, uint64_t *value);
 bool guest_flags(uint64_t *value);
 /* Memory at an address of the current address space. */
 bool guest_memory(uint64_t addr, void *to, size_t n);
+/* The value that a source tells of; the same holds as for registers.  False, and no value, if it cannot be had. */
+static inline bool guest_find_value(const struct source *s, uint64_t *value)
+{
+    uint64_t at;
+    if (!s->n || !guest_register((enum guest_register)s->reg, &at))
+        return false;
+    at += (uint64_t)(int64_t)s->offsets[0];
+    for (unsigned i = 1; i < s->n; i++) {
+        if (!guest_memory(at, &at, sizeof at))
+            return false;
+        at += (uint64_t)(int64_t)s->offsets[i];
+    }
+    *value = at;
+    return true;
+}
 
 #endif

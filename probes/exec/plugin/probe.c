@@ -159,8 +159,10 @@ static void write_summary(FILE *f, bool complete, bool ledger_written)
             fired += config.hooks[i].fired[n];
         fprintf(f, "%s%" PRIu64, i ? ", " : "", fired);
     }
+    fprintf(f, "],\n \"locks\": ");
+    locks_write(f);
     const struct window_state *w = window_state();
-    fprintf(f, "],\n \"window\": {\"armed\": %s, \"opened\": %s, \"closed\": %s}}\n", w->armed ? "true" : "false",
+    fprintf(f, ",\n \"window\": {\"armed\": %s, \"opened\": %s, \"closed\": %s}}\n", w->armed ? "true" : "false",
             w->opened ? "true" : "false", w->closed ? "true" : "false");
 }
 

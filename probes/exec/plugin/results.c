@@ -122,6 +122,7 @@ void syscall_left(struct vcpu *v, uint8_t tail, const struct segment *s)
 {
     struct thread *t = v->thread;
     pending_ends(v);
+    locks_left(v);
     if (!t->syscall) { /* there is no such call: no handler said so at its entry */
         t->syscall = OP_SYSCALL;
         put(v, EV_SYSCALL_ENTER, HOW_NONE, OP_SYSCALL, 0);

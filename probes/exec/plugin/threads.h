@@ -3,6 +3,8 @@
 #ifndef WL_THREADS_H
 #define WL_THREADS_H
 
+#include "locks.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -56,7 +58,7 @@ struct thread {
     uint16_t waker;      /* operation whose wake-up started it */
     uint32_t process;    /* 0: the program's own */
     uint8_t on;          /* 1 + the vCPU that has it, 0 for none; only of several vCPUs */
-    uint64_t waited;     /* a bit for each HOOK_LOCK_ENTRY: has waited since it was there */
+    struct waits waits;  /* for locks */
     struct frame frames[FRAMES];
 };
 
