@@ -101,7 +101,8 @@ def _notes(trace: Trace, columns: dict[str, npt.NDArray[Any]], counted: bool, ne
     began, whole = columns["began"], columns["whole"]
     open_at_begin, open_at_end = int((~began).sum()), int((began & ~whole).sum()) - never
     notes = [
-        "Cost: instructions that the thread executed, interrupts left out. Off: ns off the CPU per call." if counted else
+        "Cost: instructions that the thread executed, interrupts left out. Off: ns off the CPU per call."
+        if counted else
         "Cost: ns on the CPU, interrupts left out, as this recording has no instructions of calls (an instruction is"
         " one, and so is each iteration of a string instruction). Off: ns off the CPU per call."
     ]  # fmt: skip

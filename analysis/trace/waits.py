@@ -14,7 +14,7 @@ from analysis.trace.stops import Stops, stops
 from analysis.trace.table import Answer, Column, Table
 from analysis.trace.timeline import IN, WOKEN, Timeline
 from analysis.trace.trace import Trace
-from analysis.trace.window import KIND, NAMES, Codes, Ints
+from analysis.trace.window import KIND, NAMES, Ints
 from probes.events import HOWS, ROLES
 from profiler.errors import NothingToShow
 
@@ -33,6 +33,8 @@ _CLASSES: Final = ("timer", "device", "ipi")
 # What ended a wait: a thread (its role), an interrupt of a class, or one of these.
 _ENDS: Final = ("", *ROLES, *_CLASSES, "interrupt", "the CPU's release", "the window's end")
 _RELEASE, _WINDOW = len(_ENDS) - 2, len(_ENDS) - 1
+Irqs = tuple[Ints, Ints]
+"""By event: a position in ``_CLASSES`` or -1, and the code of a name."""
 
 
 def answer(trace: Trace) -> Answer:
@@ -43,14 +45,14 @@ def answer(trace: Trace) -> Answer:
     rows, names, before = Rows(), list(NAMES), 0
     for line, _, doing in trace.lines():
         names = list(line.window.names)
-        classes = _classes(line)
+        irqs = _irqs(line)
         found = stops(line)
         found = found.where(trace.mine(line)[found.thread])
         before += int(found.of_reason("before").sum())
         waited = found.of_reason("blocked", "before") | (found.of_reason("") & (found.woken >= 0))
-        _blocked(rows, doing, classes, found.where(waited))
+        _blocked(rows, doing, irqs, found.where(waited))
         _queued(rows, doing, found)
-        _idle(rows, doing, classes, trace.mine(line))
+        _idle(rows, doing, irqs, trace.mine(line))
     columns = rows.columns()
     if not columns or not len(columns["ns"]):
         raise NothingToShow(f"no wait{trace.who} in {trace.where} of {trace.guest}, and it was never idle",
@@ -90,13 +92,13 @@ def _ended(end: int, ender: int, names: list[str]) -> str:
     return " ".join(filter(None, (_ENDS[end], text(ender, names))))
 
 
-def _blocked(rows: Rows, doing: Doing, classes: Codes, found: Stops) -> None:
+def _blocked(rows: Rows, doing: Doing, irqs: Irqs, found: Stops) -> None:
     """Waits until a wake-up."""
     line = found.line
     woken = found.woken >= 0
     ends = np.where(woken, line.time[found.woken], line.window.end)
     end, ender = np.full(len(found), _WINDOW, dtype=np.int64), np.zeros(len(found), dtype=np.int64)
-    end[woken], ender[woken] = _enders(doing, classes, line.row[found.woken[woken]])
+    end[woken], ender[woken] = _enders(doing, irqs, line.row[found.woken[woken]])
     # A thread that goes on without having been woken was woken unseen: what ended its wait is not known.
     end[~woken & (found.into >= 0)] = 0
     ends = np.where(~woken & (found.into >= 0), found.ends, ends)
@@ -110,7 +112,7 @@ def _queued(rows: Rows, doing: Doing, found: Stops) -> None:
     _add(rows, doing, _QUEUED, kept.out, zero + _RELEASE, zero, kept.queued)
 
 
-def _idle(rows: Rows, doing: Doing, classes: Codes, mine: npt.NDArray[np.bool_]) -> None:
+def _idle(rows: Rows, doing: Doing, irqs: Irqs, mine: npt.NDArray[np.bool_]) -> None:
     """Idle time, charged to who then could go on: the first that is woken, else that runs, the idle threads aside."""
     line = doing.line
     ends = np.flatnonzero(line.kind == KIND["idle-end"])
@@ -125,38 +127,37 @@ def _idle(rows: Rows, doing: Doing, classes: Codes, mine: npt.NDArray[np.bool_])
     entry = np.where(known, np.append(on, 0)[place], ends)
     end, ender = np.full(len(ends), _WINDOW, dtype=np.int64), np.zeros(len(ends), dtype=np.int64)
     woken = known & (line.kind[entry] == WOKEN)
-    end[woken], ender[woken] = _enders(doing, classes, line.row[entry[woken]])
+    end[woken], ender[woken] = _enders(doing, irqs, line.row[entry[woken]])
     end[known & ~woken] = 0
     chosen = mine[line.thread[entry]]
     _add(rows, doing, _IDLE, entry[chosen], end[chosen], ender[chosen], ns[chosen])
 
 
-def _enders(doing: Doing, classes: Codes, events: Ints) -> tuple[Ints, Ints]:
+def _enders(doing: Doing, irqs: Irqs, events: Ints) -> tuple[Ints, Ints]:
     """What each of some wake-ups was made by: positions in ``_ENDS``, and what the waker was doing."""
     line = doing.line
     waker = doing.wakers[events].astype(np.int64)
-    place = np.searchsorted(line.threads, line.window.thread[events])
-    role = doing.roles[place] + 1
-    in_irq = waker == INTERRUPT
-    kind = classes[events]
-    end = np.where(in_irq, np.where(kind >= 0, 1 + len(ROLES) + kind, _ENDS.index("interrupt")), role)
-    said = line.window.name[events]
-    return end, np.where(in_irq, np.where(kind >= 0, 0, said), waker)
+    role = doing.roles[np.searchsorted(line.threads, line.window.thread[events])] + 1
+    kind, name = (column[events] for column in irqs)
+    in_irq, classed = waker == INTERRUPT, kind >= 0
+    end = np.where(in_irq, np.where(classed, 1 + len(ROLES) + kind, _ENDS.index("interrupt")), role)
+    return end, np.where(in_irq, np.where(classed, 0, name), waker)
 
 
-def _classes(line: Timeline) -> Codes:
-    """For each event that is a wake-up in an interrupt, the class of that: a position in ``_CLASSES``, or -1."""
-    found = np.full(len(line.window), -1, dtype=np.int32)
+def _irqs(line: Timeline) -> Irqs:
+    """For each event that is a wake-up in an interrupt, that interrupt's class and name."""
+    kind, name = np.full(len(line.window), -1, dtype=np.int64), np.zeros(len(line.window), dtype=np.int64)
     own = np.flatnonzero((line.kind == KIND["wake"]) & line.in_irq)
     leaves = np.flatnonzero(line.kind == KIND["irq-exit"])
     if len(own) and len(leaves):
         place = np.searchsorted(leaves, own)
         leave = leaves[np.minimum(place, len(leaves) - 1)]
         there = (place < len(leaves)) & (line.thread[leave] == line.thread[own])
-        how = line.window.how[line.row[leave]]
-        table = np.array([_CLASSES.index(name) if name in _CLASSES else -1 for name in HOWS])
-        found[line.row[own]] = np.where(there, table[how], -1)
-    return found
+        event = line.row[leave]
+        table = np.array([_CLASSES.index(how) if how in _CLASSES else -1 for how in HOWS])
+        kind[line.row[own]] = np.where(there, table[line.window.how[event]], -1)
+        name[line.row[own]] = np.where(there, line.window.name[event], 0)
+    return kind, name
 
 
 def _add(rows: Rows, doing: Doing, what: int, entries: Ints, end: Ints, ender: Ints, ns: Ints) -> None:
