@@ -57,11 +57,11 @@ class Groups:
         return found
 
     def most(self, codes: Ints, mask: Mask) -> list[int | None]:
-        """The code that most rows of each group have, of those in ``mask``."""
+        """The code that most rows of each group have, of those in ``mask``; the lowest of several."""
         group, codes = self.group[mask], codes[mask]
         size = int(codes.max(initial=0)) + 1
         pairs, count = np.unique(packed([group, codes], [len(self), size]), return_counts=True)
-        order = np.argsort(count, kind="stable")
+        order = np.lexsort((-pairs, count))
         groups, found = unpacked(pairs[order], [len(self), size])
         best = np.full(len(self), -1, dtype=np.int64)
         best[groups] = found  # the last that is written is the most frequent

@@ -17,10 +17,11 @@ from analysis.trace.timeline import WOKEN, Timeline
 from analysis.trace.trace import Trace
 from analysis.trace.window import HOW, KIND, NAMES, Ints
 from probes.events import HOWS
+from probes.names import readable
 from profiler.errors import NothingToShow
 
-_LOCK: Final = (Column("lock", "lock", "text"), Column("function", "function", "text"))
-_SPACE, _OPERATION = Column("space", "of", "text"), Column("operation", "operation", "text")
+_LOCK: Final = (Column("lock", "lock", "text"), Column("function", "function", "text", 8))
+_SPACE, _OPERATION = Column("space", "of", "text", 7), Column("operation", "operation", "text")
 _STACK: Final = Column("stack", "stack", "text")
 _VALUES: Final = (
     Column("count", "count"), Column("open", "open", spare=6), Column("slept", "slept"), Column("spun", "spun"),
@@ -39,24 +40,24 @@ def answer(trace: Trace, *, stacks: bool = False) -> Answer:
     tree = Stacks(trace.recording) if stacks else None
     if tree is not None and not len(tree):
         raise NothingToShow(f"the recording of {trace.guest} has no stacks", hint="record it with --stacks")
-    rows, names = Rows(), list(NAMES)
+    rows, names, before = Rows(), list(NAMES), 0
     for line, _, doing in trace.lines(("lock-contended", "lock-acquired"), ("how", "name", "stack")):
         names = list(line.window.names)
-        _add(rows, doing, trace.mine(line))
+        before += _add(rows, doing, trace.mine(line))
     columns = rows.columns()
     if not columns or not len(columns["lock"]):
         raise NothingToShow(f"no lock was waited for{trace.who} in {trace.where} of {trace.guest}",
                             hint=trace.hint("lock slow paths"))  # fmt: skip
-    notes = _notes(trace, columns)
+    notes = _notes(trace, columns, before)
     keys = ["lock", "function", "space", "operation", *(["stack"] if stacks else [])]
     addresses, columns["lock"] = np.unique(columns["lock"], return_inverse=True)
     titles = _titles(trace, addresses)
     table = _rows(columns, keys, names, titles, tree)
-    aligned = _rows(columns, ["operation", "space"], names, titles, tree)
+    aligned = _rows(columns, ["operation"], names, titles, tree)
     return Answer(
         trace,
         Table((*_LOCK, _SPACE, _OPERATION, *([_STACK] if stacks else [])), _VALUES, table, notes),
-        Table((_OPERATION, _SPACE), _VALUES, aligned, notes, _HEADLINE),
+        Table((_OPERATION,), _VALUES, aligned, notes, _HEADLINE),
     )
 
 
@@ -78,12 +79,15 @@ def waits(line: Timeline) -> Calls:
     return Calls(begin[sort], end[sort])
 
 
-def _add(rows: Rows, doing: Doing, mine: npt.NDArray[np.bool_]) -> None:
+def _add(rows: Rows, doing: Doing, mine: npt.NDArray[np.bool_]) -> int:
+    """A row for each wait that begins in the window; how many only end in it."""
     line = doing.line
     found = waits(line)
     found = found.where(mine[line.thread[found.seen]])
+    began = found.begin >= 0
+    before, found = int((~began).sum()), found.where(began)
     if not len(found):
-        return
+        return before
     window, whole = line.window, found.whole
     event = line.row[found.seen]
     first, last = np.where(whole, found.begin, found.seen), np.where(whole, found.end, found.seen)
@@ -97,11 +101,12 @@ def _add(rows: Rows, doing: Doing, mine: npt.NDArray[np.bool_]) -> None:
     holder[ended == INTERRUPT] = -1
     spent = window.how[line.row[last]]
     rows.add(
-        lock=window.value[event], function=window.name[event], space=np.where(found.begin >= 0, window.how[event], 0),
-        operation=doing.at(found.seen), stack=window.stack[event], began=found.begin >= 0, whole=whole,
+        lock=window.value[event], function=window.name[event], space=window.how[event],
+        operation=doing.at(found.seen), stack=window.stack[event], whole=whole,
         slept=whole & (spent == HOW["slept"]), spun=whole & (spent == HOW["spun"]), told=whole & (spent > 0),
         wait=line.time[last] - line.time[first], off=line.off[last] - line.off[first], ended=ended, holder=holder,
     )  # fmt: skip
+    return before
 
 
 def _rows(columns: dict[str, npt.NDArray[Any]], keys: list[str], names: list[str], titles: list[str],
@@ -110,12 +115,15 @@ def _rows(columns: dict[str, npt.NDArray[Any]], keys: list[str], names: list[str
     whole = columns["whole"]
     told, ended = groups.count(columns["told"]), groups.count(whole)
     shown: dict[str, Callable[[int], str]] = {
-        "lock": lambda code: titles[code], "function": lambda code: names[code], "space": lambda code: HOWS[code],
-        "operation": lambda code: text(code, names), "stack": lambda code: "" if tree is None else tree.path(code - 1),
-    }  # fmt: skip
+        "lock": lambda code: titles[code],
+        "function": lambda code: readable(names[code]),
+        "space": lambda code: HOWS[code],
+        "operation": lambda code: text(code, names),
+        "stack": lambda code: "" if tree is None else tree.path(code - 1),
+    }
     texts = [[shown[key](code) for code in codes.tolist()] for key, codes in zip(keys, groups.keys, strict=True)]
     figures = [
-        groups.count(columns["began"]).tolist(), groups.count(columns["began"] & ~whole).tolist(),
+        groups.counts.tolist(), groups.count(~whole).tolist(),
         *(known(groups.count(columns[how]), told) for how in ("slept", "spun")),
         known(groups.sums(columns["wait"], whole), ended), *groups.percentiles(columns["wait"], whole).values(),
         known(groups.sums(columns["off"], whole), ended),
@@ -134,8 +142,8 @@ def _titles(trace: Trace, addresses: Ints) -> list[str]:
     ]
 
 
-def _notes(trace: Trace, columns: dict[str, npt.NDArray[Any]]) -> tuple[str, ...]:
-    open_at_end, before = int((columns["began"] & ~columns["whole"]).sum()), int((~columns["began"]).sum())
+def _notes(trace: Trace, columns: dict[str, npt.NDArray[Any]], before: int) -> tuple[str, ...]:
+    open_at_end = int((~columns["whole"]).sum())
     notes = ["Only waits are seen: a lock that is free is taken without a trace."]
     if not columns["whole"].any():
         notes.append("The ends of waits are not in this recording, so how long they were is not known.")

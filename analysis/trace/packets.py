@@ -13,6 +13,7 @@ from analysis.trace.table import Answer, Column, Table
 from analysis.trace.trace import Trace
 from analysis.trace.window import KIND, NAMES
 from probes.events import HOWS
+from probes.names import readable
 from profiler.errors import NothingToShow
 
 _KEYS: Final = (Column("direction", "direction", "text"), Column("operation", "operation", "text"))
@@ -57,7 +58,7 @@ def _rows(columns: dict[str, Any], names: list[str], *, by_function: bool) -> li
     count = groups.count(told)
     total = groups.sums(columns["bytes"], told)
     keys = [
-        (HOWS[direction], text(operation, names), *(names[code] for code in function))
+        (HOWS[direction], text(operation, names), *(readable(names[code]) for code in function))
         for direction, operation, *function in zip(*(key.tolist() for key in groups.keys), strict=True)
     ]
     figures = zip(

@@ -12,9 +12,11 @@ from analysis.trace.trace import Threads
 from analysis.views.escape import clean
 from analysis.views.terminal import fit
 from analysis.views.trace import csv_line, json_row
+from probes.names import readable
 
 Rows = Iterable[list[tuple[Any, ...]]]
 _DEEPEST: Final = 12
+_WHO: Final = 15
 _TO: Final = ("switch", "wake", "thread-new")
 _LOCKS: Final = ("lock-contended", "lock-acquired")
 _CALLS: Final = ("op-exit", "syscall-exit")
@@ -28,17 +30,17 @@ def text(rows: Rows, threads: Threads, locks: Mapping[int, str], width: int) -> 
         for row in piece:
             if row[0] != phase:
                 phase = row[0]
-                yield fit(f"{'ns':>12}  thread       phase {clean(phase)}", width).rstrip() + "\n"
+                yield fit(f"{'ns':>12}  {'thread':<{_WHO}} phase {clean(phase)}", width).rstrip() + "\n"
             who = titles.get(row[3])
             if who is None:
-                who = titles[row[3]] = fit(clean(threads.title(row[3])), 12)
+                who = titles[row[3]] = fit(clean(threads.title(row[3])), _WHO)
             said = f"{row[1]:>12,}  {who} {'  ' * min(row[4], _DEEPEST)}{_said(row, threads, locks)}"
             yield fit(said, width).rstrip() + "\n"
 
 
 def _said(row: tuple[Any, ...], threads: Threads, locks: Mapping[int, str]) -> str:
     kind, name, how, value = row[5:9]
-    shown = [kind, clean(name), how]
+    shown = [kind, clean(readable(name)), how]
     if kind in _TO:
         shown.append(f"-> {clean(threads.title(value))}")
     elif kind in _LOCKS and value:

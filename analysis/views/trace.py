@@ -20,6 +20,7 @@ from analysis.views.terminal import fit
 
 WIDTH: Final = 80
 _KEY: Final = 20  # the least that is left of a key where lines are full
+_NAME: Final = 14  # of a guest, if its figures are narrower
 _CELLS: Final = 6  # figures in a line where guests stand side by side
 _ABREAST: Final = 3
 
@@ -146,6 +147,8 @@ def _block(guests: Sequence[str], first: Table, figures: dict[tuple[Any, ...], l
     told = {place: some for place, some in told.items() if {*some} != {"-"}} or told
     names, heads = list(told.values()), [first.keys[place].title for place in told]
     sizes = [max([len(title), *map(len, some)]) for title, some in zip(heads, names, strict=True)]
+    for guest, some in zip(block, widths, strict=True):  # room for the guest's name above its figures
+        some[0] += max(0, min(len(guests[guest]), _NAME) - (sum(some) + len(some) - 1))
     spans = [sum(some) + len(some) - 1 for some in widths]
     _shrink(sizes, range(len(sizes)), sum(sizes) + len(sizes) - 1 + sum(spans) + 2 * len(spans) - width)
 
