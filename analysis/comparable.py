@@ -51,6 +51,7 @@ def check_comparable(recordings: Sequence[Recording]) -> None:
     same(what, lambda one: one["app"][key], "Compare recordings of one app at a time.")
     same("app arguments", lambda one: one["app"]["args"], "Record all guests with the same phases.")
     same("probe mode", lambda one: one["probe"]["mode"], again)
+    same("call stacks", lambda one: "with" if one["probe"].get("stacks") else "without", again)
     firsts: dict[str, Recording] = {}
     places: dict[tuple[str, int], Recording] = {}
     for one in recordings:

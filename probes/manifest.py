@@ -104,6 +104,12 @@ class ProbeManifest(TypedDict):
     """What the probe found that should not be: ``resync``, returns to user code by a way it did not see; ``switches``,
     switches away from a thread that was not the current one; the rest end a run."""
     map_sha256: str
+    stacks: NotRequired[bool]
+    """Whether call stacks were kept; functions that many share are then of their caller's layer."""
+    stacks_seen: NotRequired[dict[str, int]]
+    """What happened to stacks: ``unwound``, left otherwise than frame by frame; ``opened``, returns to callers from
+    before the thread was first seen; ``deep``, calls shown at less than their depth; ``resync``, returns and jumps that
+    nothing explains; ``full``, calls for which there was no room."""
 
 
 class CostManifest(TypedDict):

@@ -50,6 +50,7 @@ class ExecRecorder:
         subject: Subject,
         *,
         mode: str = "exact",
+        stacks: bool = False,
         limits: boot.Limits | None = None,
         step: Callable[[str], None] = lambda text: None,
         on_line: Callable[[str], None] = lambda line: None,
@@ -57,7 +58,7 @@ class ExecRecorder:
         from images import store
         from probes.exec import build
 
-        self._mode, self._limits, self._step, self._on_line = mode, limits, step, on_line
+        self._mode, self._stacks, self._limits, self._step, self._on_line = mode, stacks, limits, step, on_line
         self._qemu = qemu.find()
         self._cache = store.cache_dir()
         self._subject = subject
@@ -97,7 +98,7 @@ class ExecRecorder:
             "guest": {key: manifest["guest"][key] for key in ("spec", "kernel_sha256", "symbols_sha256", "append")},
             "qemu": {key: manifest["qemu"][key] for key in ("version", "machine", "cpu", "memory_mib")},
             "seed": manifest["seed"],
-            "probe": {key: manifest["probe"][key] for key in ("mode", "map_sha256", "plugin_sha256")},
+            "probe": {key: manifest["probe"][key] for key in ("mode", "stacks", "map_sha256", "plugin_sha256")},
         }
 
     def _decisive(self) -> tuple[str, ...]:
@@ -108,7 +109,7 @@ class ExecRecorder:
         """Boot the run that was prepared last, decode what the probe wrote, put the recording at ``directory``."""
         import pyarrow.compute as pc
 
-        from probes import recording
+        from probes import maps, recording
         from probes.exec import build, decode, window
 
         prepared = self.prepared
@@ -116,7 +117,7 @@ class ExecRecorder:
         bootable, raw = prepared.bootable, work / "probe"
         raw.mkdir()
 
-        plugin = build.argument(self.plugin, prepared.config, raw, self._mode, prepared.console)
+        plugin = build.argument(self.plugin, prepared.config, raw, self._mode, prepared.console, stacks=self._stacks)
         unaware = self._unaware(prepared, raw)
         self._step("booting")
         outcome = boot.run(
@@ -143,16 +144,19 @@ class ExecRecorder:
             raise RunFailed(failure, outcome.console)
         self._step("decoding")
         phases = self._subject.said(list(said.phases.values()))
-        tables = decode.decode(raw, prepared.hooks, phases)
+        kernel = [name for name, of, _ in prepared.hooks.functions if of == "kernel"] if self._stacks else []
+        tables = decode.decode(raw, prepared.hooks, phases, maps.load(bootable.kind).shared(kernel))
         manifest = self._manifest(run)
         manifest["app"] |= {"phases": self._subject.phases(phases), "status": status}
         manifest["guest_reports"] = _reports(said.guest, prepared.guest.reports)
         manifest["probe"] |= {"capabilities": tables.capabilities, "lost_events": tables.lost_events}
         manifest["probe"] |= {"trouble": tables.trouble, "hooks_fired": tables.hooks_fired}
+        if tables.stacks_seen is not None:
+            manifest["probe"]["stacks_seen"] = tables.stacks_seen
         manifest["cost"] = {"wall_s": outcome.wall_s, "cpu_s": outcome.cpu_s, "boot_s": outcome.boot_s}
         manifest["console"] = {"malformed": said.malformed, "dropped_bytes": outcome.console_dropped}
         self._step("writing")
-        columns = {"ledger": tables.ledger, "phases": tables.phases, "events": tables.events, "locks": tables.locks}
+        columns = {name: getattr(tables, name) for name in ("ledger", "phases", "events", "locks", "frames", "stacks")}
         recording.write(directory, manifest, columns, outcome.console)
         instructions = int(pc.sum(tables.phases["instructions"]).as_py() or 0)
         return Result(
@@ -249,8 +253,9 @@ class ExecRecorder:
                 "number": run.seed.number, "rtc": run.seed.clock.isoformat(timespec="seconds"), "spin": run.seed.spin,
             },
             "probe": {
-                "mode": self._mode, "capabilities": {}, "not_hooked": list(prepared.hooks.not_hooked),
-                "lost_events": 0, "map_sha256": maps.load(bootable.kind).sha256,
+                "mode": self._mode, "stacks": self._stacks, "capabilities": {},
+                "not_hooked": list(prepared.hooks.not_hooked), "lost_events": 0,
+                "map_sha256": maps.load(bootable.kind).sha256,
                 "plugin_sha256": sha256_file(self.plugin),
             },
         }  # fmt: skip

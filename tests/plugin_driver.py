@@ -8,6 +8,7 @@ from pathlib import Path
 
 UNITS = (
     "config", "context", "execute", "ledger", "results", "state", "threads", "events", "phases", "locks", "packets",
+    "stacks",
 )  # fmt: skip
 
 

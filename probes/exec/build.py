@@ -67,11 +67,13 @@ def _run(compiler: str, arguments: Sequence[str], cwd: Path) -> subprocess.Compl
         raise ProbeBuild(f"{Path(compiler).name} cannot be run: {error}", hint=_COMPILER) from error
 
 
-def argument(plugin_file: Path, config: Path, out: Path, mode: str, console: Path | None = None) -> str:
+def argument(
+    plugin_file: Path, config: Path, out: Path, mode: str, console: Path | None = None, *, stacks: bool = False
+) -> str:
     """Give the value of QEMU's ``-plugin``; commas in paths are doubled, as QEMU reads its options.
 
     ``console`` is QEMU's log of the guest's console, for windows that wait for a line on it.
     """
     paths = {"file": plugin_file, "config": config, "out": out, **({"console": console} if console else {})}
     words = [f"{name}={str(path).replace(',', ',,')}" for name, path in paths.items()]
-    return ",".join([*words, f"mode={mode}"])
+    return ",".join([*words, f"mode={mode}", *(["stacks=on"] if stacks else [])])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from probes.events import EVENT_KINDS, EVENTS, HOWS, LEDGER, LOCKS, PHASES, ROLES
+from probes.events import EVENT_KINDS, EVENTS, FRAMES, HOWS, LEDGER, LOCKS, PHASES, ROLES, STACKS
+from probes.exec import frames
 from probes.exec.configure import Hooks
+from probes.exec.frames import Functions, Tree
 from probes.exec.said import Phase
 from profiler.errors import ProbeLoss
 
@@ -26,17 +28,10 @@ _EVENT: Final = np.dtype([
     ("time", "<u8"), ("value", "<i8"), ("thread", "<u4"), ("stack", "<u4"), ("name", "<u2"), ("kind", "u1"),
     ("how", "u1"), ("vcpu", "u1"), ("_", "V3"),
 ])  # fmt: skip
-_NO_STACK: Final = 0xFFFFFFFF
 _DEFERRED: Final = 0x8000  # OP_DEFERRED, plugin/threads.h
-# SEEN_*, plugin/state.h: function -1 - n.
-_PSEUDO: Final = (
-    ("[unknown]", "kernel", "unattributed"),
-    ("", "", ""),  # Hooks.outside
-    ("[idle]", "kernel", "idle"),
-    ("[device-wait]", "kernel", "device-wait"),
-)
 _NOT_ZERO: Final = ("rows", "functions", "frames", "phases")
 _TROUBLE: Final = (*_NOT_ZERO, "resync", "switches")
+_STACKS_SEEN: Final = ("unwound", "opened", "deep", "resync", "full")  # struct stacks_seen, plugin/stacks.h
 _PHASES: Final = 200  # probes/marker.h
 _MOST: Final = 1 << 62
 _FEW_WAKES: Final = 20
@@ -54,30 +49,44 @@ class Tables:
     phases: pa.Table
     events: pa.Table
     locks: pa.Table
+    frames: pa.Table
+    stacks: pa.Table
     capabilities: dict[str, dict[str, Any]]
     lost_events: int
     trouble: dict[str, int]
     hooks_fired: dict[str, int]
+    stacks_seen: dict[str, int] | None
+    """How often stacks were left otherwise than by returning, and the like; None without stacks."""
 
 
-def decode(out: Path, hooks: Hooks, phases: Sequence[Phase]) -> Tables:
+def decode(out: Path, hooks: Hooks, phases: Sequence[Phase], shared: Collection[str] = ()) -> Tables:
     """Read the probe's files in ``out``, written with the configuration that ``hooks`` describes.
+
+    In a run with call stacks the kernel's functions named in ``shared`` are of the layer of whoever calls them.
 
     Raises ``ProbeLoss`` if a file is missing, cut short or inconsistent, or if the app never disarmed the probe.
     """
     summary = _summary(out, hooks)
-    events, cells = _all_events(out, len(summary.points)), _records(out / "ledger.bin", _CELL)
-    ledger, windows = _ledger(cells, hooks, idle=summary.clock), _phases(summary, phases)
-    _conserved(summary, cells)
+    events, raw = _all_events(out, len(summary.points)), _records(out / "ledger.bin", _CELL)
+    functions, tree = Functions.of(hooks), None
+    if summary.stacks is not None:
+        used = np.union1d(raw["function"], np.setdiff1d(events["stack"], [frames.NO_STACK]))
+        tree = frames.read(out / "stacks.bin", functions, shared, used)
+    cells = _cells(raw, hooks, functions, tree)
+    ledger, windows = _ledger(cells, idle=summary.clock), _phases(summary, phases)
+    _conserved(summary, raw)
     return Tables(
         ledger=ledger,
         phases=windows,
-        events=_events(events, hooks),
+        events=_events(events, hooks, tree),
         locks=_locks(events, summary.lock_names, hooks),
+        frames=tree.table() if tree else FRAMES.empty_table(),
+        stacks=_stacks(cells, idle=summary.clock) if tree else STACKS.empty_table(),
         capabilities=_capabilities(summary, hooks, events),
         lost_events=summary.lost_events,
         trouble=summary.trouble,
         hooks_fired=_fired(hooks, summary.fired),
+        stacks_seen=summary.stacks,
     )
 
 
@@ -91,6 +100,7 @@ class _Summary:
     trouble: dict[str, int]
     fired: Counts
     lock_names: dict[int, str]  # what the kernel calls its locks
+    stacks: dict[str, int] | None
 
 
 def _summary(out: Path, hooks: Hooks) -> _Summary:
@@ -102,6 +112,9 @@ def _summary(out: Path, hooks: Hooks) -> _Summary:
         points, fired = np.stack([_counts(one["points"], 4) for one in value["vcpus"]]), _counts(value["fired"])
         lost = int(_counts([one["lost_events"] for one in value["vcpus"]]).sum())
         lock_names = _lock_names(value["locks"])
+        stacks = value.get("stacks")
+        if stacks is not None:
+            stacks = dict(zip(_STACKS_SEEN, _counts([stacks[name] for name in _STACKS_SEEN]).tolist(), strict=True))
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ProbeLoss(f"the probe left no summary that can be read: {error!r:.200}", hint=_AGAIN) from error
     if not all(isinstance(flag, bool) for flag in flags) or not (points[:, :, 0] < _PHASES).all():
@@ -115,7 +128,7 @@ def _summary(out: Path, hooks: Hooks) -> _Summary:
         raise ProbeLoss(f"the probe ran out of {', '.join(full)}", hint=_AGAIN)
     if len(fired) != len(hooks.kinds):
         raise ProbeLoss("the probe's summary is of other hooks", hint=_AGAIN)
-    return _Summary(flags[0], flags[1], flags[2], lost, points, trouble, fired, lock_names)
+    return _Summary(flags[0], flags[1], flags[2], lost, points, trouble, fired, lock_names, stacks)
 
 
 def _lock_names(values: Any) -> dict[int, str]:
@@ -180,36 +193,49 @@ def _conserved(summary: _Summary, cells: np.ndarray[Any, Any]) -> None:
             raise ProbeLoss(f"{name} of vCPU {vcpu} in phase {begins[vcpu, point, 0]} do not add up", hint=_AGAIN)
 
 
-def _ledger(raw: np.ndarray[Any, Any], hooks: Hooks, *, idle: bool) -> pa.Table:
+def _ledger(cells: pd.DataFrame, *, idle: bool) -> pa.Table:
+    # Pieces of one function, and functions of one name and layer, are one cell.
+    keys = [field.name for field in LEDGER if pa.types.is_string(field.type) or field.name == "phase"]
+    counts = [name for name in LEDGER.names if name not in keys]
+    frame = cells.groupby(keys, as_index=False, sort=True)[counts].sum()
+    if not idle:
+        frame["idle_ns"] = pd.array([pd.NA] * len(frame), dtype="Int64")
+    return pa.Table.from_pandas(frame[LEDGER.names], schema=LEDGER, preserve_index=False)
+
+
+def _stacks(cells: pd.DataFrame, *, idle: bool) -> pa.Table:
+    keys = ["phase", "role", "operation", "stack"]
+    counts = [name for name in STACKS.names if name not in keys]
+    frame = cells.groupby(keys, as_index=False, sort=True)[counts].sum()
+    if not idle:
+        frame["idle_ns"] = pd.array([pd.NA] * len(frame), dtype="Int64")
+    return pa.Table.from_pandas(frame[STACKS.names], schema=STACKS, preserve_index=False)
+
+
+def _cells(raw: np.ndarray[Any, Any], hooks: Hooks, functions: Functions, tree: Tree | None) -> pd.DataFrame:
+    """The probe's cells with names for its numbers; with a ``tree`` they have the column ``stack``."""
     counts = ("raw", "calls", "rep_iterations", "rep_bytes", "idle_ns")
     if any(bool((raw[name] >= _MOST).any()) for name in counts) or bool((raw["phase"] >= _PHASES).any()):
         raise ProbeLoss("ledger.bin counts what cannot be", hint=_AGAIN)
-    pseudo = (_PSEUDO[0], hooks.outside, *_PSEUDO[2:])
-    functions = [*pseudo[::-1], *hooks.functions]  # so that index = number + len(_PSEUDO)
-    numbers = raw["function"].astype(np.int64) + len(_PSEUDO)
-    if len(raw) and (numbers.min() < 0 or numbers.max() >= len(functions) or raw["role"].max() >= len(ROLES)):
+    try:
+        numbers = tree.frames_of(raw["function"]) if tree else functions.rows(raw["function"])
+    except ValueError as error:
+        raise ProbeLoss("ledger.bin names what is not there", hint=_AGAIN) from error
+    if len(raw) and raw["role"].max() >= len(ROLES):
         raise ProbeLoss("ledger.bin names what is not there", hint=_AGAIN)
-    used, inverse = np.unique(numbers, return_inverse=True)
-    names, classes, layers = (
-        zip(*(functions[number] for number in used.tolist()), strict=True) if len(raw) else ((),) * 3
-    )
-    columns = {name: raw[name].astype(np.int64) for name in counts}
+    about = tree.functions if tree else functions
     frame = pd.DataFrame({
         "phase": raw["phase"].astype(np.int16),
         "role": np.asarray(ROLES, dtype=object)[raw["role"]],
         "operation": pd.Series(raw["operation"]).map(_operation_names(hooks, raw["operation"])),
-        "layer": np.asarray(layers, dtype=object)[inverse],
-        "function": np.asarray(names, dtype=object)[inverse],
-        "space": np.asarray(["kernel" if c == "kernel" else "user" for c in classes], dtype=object)[inverse],
-        **columns,
+        "layer": about.layers[numbers],
+        "function": about.names[numbers],
+        "space": about.spaces[numbers],
+        **({"stack": numbers} if tree else {}),
+        **{name: raw[name].astype(np.int64) for name in counts},
     })  # fmt: skip
-    # Pieces of one function, and functions of one name and layer, are one cell.
-    keys = [field.name for field in LEDGER if pa.types.is_string(field.type) or field.name == "phase"]
-    frame = frame.groupby(keys, as_index=False, sort=True)[list(columns)].sum()
-    frame["instructions"] = frame["raw"] - frame["rep_iterations"]
-    if not idle:
-        frame["idle_ns"] = pd.array([pd.NA] * len(frame), dtype="Int64")
-    return pa.Table.from_pandas(frame[LEDGER.names], schema=LEDGER, preserve_index=False)
+    frame["instructions"] = frame.pop("raw") - frame["rep_iterations"]
+    return frame
 
 
 def _phases(summary: _Summary, phases: Sequence[Phase]) -> pa.Table:
@@ -238,16 +264,20 @@ def _phases(summary: _Summary, phases: Sequence[Phase]) -> pa.Table:
     return pa.Table.from_pandas(both.reset_index()[PHASES.names], schema=PHASES, preserve_index=False)
 
 
-def _events(raw: np.ndarray[Any, Any], hooks: Hooks) -> pa.Table:
+def _events(raw: np.ndarray[Any, Any], hooks: Hooks, tree: Tree | None) -> pa.Table:
     if len(raw) and (
         raw["kind"].max() >= len(EVENT_KINDS)
         or raw["how"].max() >= len(HOWS)
         or raw["vcpu"].max() >= 1 << 7
         or raw["time"].max() >= _MOST
         or raw["thread"].max() >= 1 << 31
-        or bool(((raw["stack"] >= 1 << 31) & (raw["stack"] != _NO_STACK)).any())
+        or bool((raw["stack"] != frames.NO_STACK).any()) > bool(tree)
     ):
         raise ProbeLoss("events.bin has an event that cannot be", hint=_AGAIN)
+    try:
+        stacks = tree.of_events(raw["stack"]) if tree else np.full(len(raw), -1)
+    except ValueError as error:
+        raise ProbeLoss("events.bin names a stack that is not there", hint=_AGAIN) from error
     codes, inverse = np.unique(raw["name"], return_inverse=True)
     names = _operation_names(hooks, codes)
     arrays = [
@@ -260,7 +290,7 @@ def _events(raw: np.ndarray[Any, Any], hooks: Hooks) -> pa.Table:
         ),
         pa.DictionaryArray.from_arrays(pa.array(raw["how"].astype(np.int8)), pa.array(list(HOWS))),
         pa.array(raw["value"]),
-        pa.array(raw["stack"].astype(np.int32)),
+        pa.array(stacks.astype(np.int32)),
     ]
     return pa.Table.from_arrays(arrays, schema=EVENTS)
 

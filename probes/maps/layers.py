@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from probes.events import LAYERS
 from probes.maps.index import NO_SOURCE, Sources, fold
 from probes.maps.rules import Rules, expand
+from probes.names import readable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +63,11 @@ class Map:
 
         width = max(map(len, LAYERS))
         return np.fromiter((self.layer(name) for name in names), dtype=f"<U{width}", count=len(names))
+
+    def shared(self, names: Iterable[str]) -> frozenset[str]:
+        """Return those of the names whose work is their caller's, where it is known who called them."""
+        match = re.compile("|".join(map(fnmatch.translate, self.rules.shared)) or "(?!)").match
+        return frozenset(name for name in names if match(fold(name)) or match(readable(name)))
 
     def layers_by_address(self, names: Sequence[str]) -> npt.NDArray[np.str_]:
         """Return the layer of each name of a whole symbol table in order of address."""

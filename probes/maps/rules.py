@@ -8,6 +8,7 @@ A rule file is TOML with one table per layer, holding the lists ``symbols``, ``p
 from __future__ import annotations
 
 import fnmatch
+import glob
 import re
 import tomllib
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from profiler.errors import WeaklinkError
 PATTERN_LIMIT: Final = 200
 """No pattern may match more symbols than this: a rule that wide is a guess about names, not knowledge of sources."""
 
-_HEAD: Final = ("include", "top", "elsewhere", "several")  # what is no layer
+_HEAD: Final = ("include", "top", "elsewhere", "several", "shared")  # what is no layer
 _KINDS: Final = ("symbols", "patterns", "files", "directories")
 
 
@@ -32,6 +33,8 @@ class Rules:
     patterns: dict[str, str]
     files: dict[str, str]
     directories: dict[str, str]
+    shared: tuple[str, ...] = ()
+    """Shell patterns of functions that many share: see docs/stacks.md."""
 
     def of_source(self, path: str) -> tuple[str, str] | None:
         """Return (layer, rule) of a source file, or None where no rule knows it."""
@@ -51,6 +54,24 @@ def included(text: str) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise WeaklinkError("what the rules include is not a list of text")
     return cast(list[str], names)
+
+
+def _shared(*texts: str) -> tuple[str, ...]:
+    """Return the shell patterns of the functions that many share: lists ``symbols`` and ``patterns`` of ``[shared]``.
+
+    Raises WeaklinkError for anything but lists of text.
+    """
+    found: list[str] = []
+    for text in texts:
+        table = _toml(text).get("shared", {})
+        for kind, entries in table.items() if isinstance(table, dict) else [("", None)]:
+            if kind not in ("symbols", "patterns") or not isinstance(entries, list):
+                raise WeaklinkError("[shared] is not lists of symbols and patterns")
+            for entry in entries:
+                if not isinstance(entry, str) or not entry:
+                    raise WeaklinkError(f"{kind} of [shared] is not a list of text")
+                found.append(glob.escape(entry) if kind == "symbols" else entry)
+    return tuple(found)
 
 
 def _toml(text: str) -> dict[str, Any]:
@@ -84,7 +105,7 @@ def parse(*texts: str) -> Rules:
                 if (kind == "directories") != entry.endswith("/"):
                     raise WeaklinkError(f"{kind} of {layer}: {entry!r}: a directory, and nothing else, ends with /")
                 kinds[kind][entry] = layer
-    return Rules(**kinds)
+    return Rules(**kinds, shared=_shared(*texts))
 
 
 def expand(rules: Rules, sources: Sources) -> dict[str, tuple[str, str]]:

@@ -53,6 +53,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--mode", choices=("exact", "block"), default="exact",
         help="count every instruction, or every block: cheaper, up to 0.5 %% too many (default: exact)",
     )  # fmt: skip
+    parser.add_argument(
+        "--stacks", action="store_true", help="keep exact call stacks, for flame graphs; takes twice the time"
+    )
     parser.add_argument("--phases", default="", metavar="a,b", help="only these phases of the app")
     parser.add_argument(
         "--limit", type=float, metavar="SECONDS",
@@ -121,11 +124,13 @@ def record(subject: Subject, guests: str, seeds: str, out: Path, options: argpar
     with Progress() as progress:
         from profiler.recorder import TOOL, ExecRecorder  # after the first sign of life: it takes a moment
 
-        recorder = ExecRecorder(subject, mode=options.mode, limits=limits, step=progress.step, on_line=progress.line)
+        recorder = ExecRecorder(
+            subject, mode=options.mode, stacks=options.stacks, limits=limits, step=progress.step, on_line=progress.line
+        )
         recorder.check(parsed)
         about = {
             "tool": TOOL, "app": subject.name, "guests": [str(guest) for guest in parsed], "seeds": seeds,
-            "mode": options.mode, "args": list(subject.args), "window": window_entry(subject),
+            "mode": options.mode, "stacks": options.stacks, "args": list(subject.args), "window": window_entry(subject),
         }  # fmt: skip
         return campaign.execute(runs, out.absolute(), recorder, progress, about)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from probes import recording
 from probes.events import EVENT_KINDS, EVENTS, HOWS, LEDGER, PHASES
-from probes.exec import decode
+from probes.exec import decode, frames
 from probes.exec.configure import Hooks
 from probes.exec.decode import Tables
 from probes.exec.said import Phase
@@ -97,7 +97,7 @@ def write(
     for number, (time, thread, kind, name, value) in enumerate(events):
         for field, what in (("time", time), ("thread", thread), ("name", name), ("value", value)):
             log[field][number] = what
-        log["kind"][number], log["stack"][number] = EVENT_KINDS.index(kind), decode._NO_STACK
+        log["kind"][number], log["stack"][number] = EVENT_KINDS.index(kind), frames.NO_STACK
     log.tofile(out / "events.bin")
     (out / "summary.json").write_text(json.dumps(summary() if about is None else about))
 
@@ -443,6 +443,7 @@ def test_any_field_of_a_summary(tmp_path: Path, changes: dict[str, Any]) -> None
 def test_a_million_events_take_no_loop(tmp_path: Path) -> None:
     write(tmp_path)
     events = np.zeros(1_000_000, dtype=decode._EVENT)
+    events["stack"] = frames.NO_STACK
     events["time"] = np.arange(len(events))
     events["kind"] = np.arange(len(events)) % len(EVENT_KINDS)
     events["name"] = np.arange(len(events)) % 8

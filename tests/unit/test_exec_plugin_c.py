@@ -14,7 +14,7 @@ import pytest
 from capstone import x86_const
 
 from probes.events import EVENT_KINDS, HOWS
-from probes.exec import decode
+from probes.exec import decode, frames
 from tests import plugin_driver
 from tests.plugin_driver import ask
 
@@ -356,7 +356,7 @@ def test_events_come_back_in_order_and_complete(driver: Path, tmp_path: Path, co
     assert np.array_equal(events["thread"], numbers % 5)
     assert np.array_equal(events["kind"], numbers % len(EVENT_KINDS))
     assert np.array_equal(events["how"], numbers % len(HOWS))
-    assert np.array_equal(events["stack"], np.where(numbers % 7, numbers, decode._NO_STACK))
+    assert np.array_equal(events["stack"], np.where(numbers % 7, numbers, frames.NO_STACK))
     assert np.array_equal(events["name"], numbers % 4)
     assert np.array_equal(events["value"], -numbers)
 

@@ -67,6 +67,21 @@ static bool source_line(struct config *c, const char *text)
     return true;
 }
 
+/* A line that begins with `s`: what it says of signals; false if it says nothing. */
+static bool signal_line(struct signals *s, const char *text)
+{
+    uint64_t addr;
+    if (sscanf(text, "begin %" SCNx64, &addr) == 1 && s->n_begins < SIGNALS) {
+        s->begins[s->n_begins++] = addr;
+        return true;
+    }
+    if (sscanf(text, "end %" SCNx64, &addr) == 1 && s->n_ends < SIGNALS) {
+        s->ends[s->n_ends++] = addr;
+        return true;
+    }
+    return false;
+}
+
 bool config_read(struct config *c, const char *path)
 {
     static const char *const kinds[HOOK_KINDS] = {
@@ -120,6 +135,9 @@ bool config_read(struct config *c, const char *path)
         } else if (!strncmp(text, "v ", 2)) {
             if (!source_line(c, text + 2))
                 wrong = "a place to look at is none";
+        } else if (!strncmp(text, "s ", 2)) {
+            if (!signal_line(&c->signals, text + 2))
+                wrong = "not understood";
         } else if (strncmp(text, "w ", 2) || !strchr(text, '\n') || !window_line(&c->window, text + 2)) {
             wrong = "not understood";
         }

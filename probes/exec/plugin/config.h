@@ -81,6 +81,13 @@ struct window {
     size_t n_threads;                     /* 0: all are */
 };
 
+/* Functions of the kernel's by which a stack of user code begins anew, and is gone back to. */
+#define SIGNALS 8
+struct signals {
+    uint64_t begins[SIGNALS], ends[SIGNALS];
+    size_t n_begins, n_ends;
+};
+
 struct config {
     uint64_t kernel_first, kernel_last; /* what is the kernel's, even where no function is known */
     bool shared;                        /* the app has its addresses in the same half, and may call the kernel */
@@ -89,6 +96,7 @@ struct config {
     struct hook *hooks; /* sorted by addr, one per addr */
     size_t n_hooks;
     struct window window;
+    struct signals signals;
 };
 
 /* Reads the configuration; on failure prints why on stderr and returns false. */

@@ -6,8 +6,14 @@
 
 static void pending_becomes(struct vcpu *v, uint16_t operation)
 {
-    struct cell *from = row_for(v, v->thread->role, OP_PENDING);
-    ledger_move(from, row_for(v, v->thread->role, operation), functions_seen());
+    struct cell *from = row_for(v, v->thread->role, OP_PENDING), *to = row_for(v, v->thread->role, operation);
+    if (!stacks || v->n_touched > sizeof v->touched / sizeof *v->touched) {
+        ledger_move(from, to, stacks ? n_nodes : functions_seen());
+    } else {
+        for (uint32_t i = 0; i < v->n_touched; i++)
+            ledger_move_cell(&from[v->touched[i]], &to[v->touched[i]]);
+    }
+    v->n_touched = 0;
 }
 
 void pending_ends(struct vcpu *v)
@@ -68,6 +74,8 @@ static void return_from_frame(struct vcpu *v, const struct segment *s)
             return;
         work_done(v);
         t->n_frames--;
+        if (stacks)
+            stacks_leave(v);
         v->rep_pc = f.rep_pc;
         if (f.retry.cell && f.retry.pc == s->pc && f.retry.phase == v->phase && f.vcpu == v->number)
             take_back(v, f.retry.cell);

@@ -32,73 +32,81 @@ static void tail_ended(struct vcpu *v, uint8_t tail, const struct segment *s)
         window_first_block(v);
 }
 
-static inline __attribute__((always_inline)) void begin(struct vcpu *v, const struct segment *s, bool slow)
+/* Whether it is the processor that comes there, from whatever it executed. */
+static inline bool is_gate(const struct hook *h)
+{
+    return h && (h->kind == HOOK_SYSCALL || entered_by_interrupt(h));
+}
+
+/* Segment `s` has been reached from `before`, of which `did` instructions were executed: what stack is that? */
+static inline __attribute__((always_inline)) void step(struct vcpu *v, const struct segment *before,
+                                                       const struct segment *s, uint64_t did)
+{
+    bool whole = did == before->n;
+    if (likely(before->seen == s->seen && (before->leaves == LEAVES_NEXT || !whole)))
+        return;
+    struct call *top = v->stack->top;
+    if (whole && before->leaves == LEAVES_CALL && s->entry && !before->doubtful && likely(top + 1 != v->stack->end)) {
+        v->node = stacks_child(v->node, s->seen);
+        *++top = (struct call){before->ret, v->node, s->seen};
+        v->stack->top = top;
+    } else if (whole && before->leaves == LEAVES_RET && top->ret == s->pc && top[-1].function == s->seen) {
+        v->stack->top = top - 1;
+        v->node = top[-1].node;
+    } else {
+        stacks_step_slow(v, before, s, whole);
+    }
+}
+
+static inline __attribute__((always_inline)) void begin(struct vcpu *v, const struct segment *s, bool slow, bool stacks)
 {
     const struct segment *before = v->segment;
     uint64_t began = v->last;
-    struct cell *cell = &v->row[before->seen];
+    struct cell *cell = &v->row[stacks ? v->node : before->seen];
     uint64_t did = v->c->raw - began;
     cell->raw += did;
     v->last = v->c->raw;
+    if (stacks)
+        touch(v);
     if (slow && unlikely(s->hook && s->hook->kind == HOOK_FAULT))
         faulted(v, before, began, did, cell);
     if (unlikely(before->tail) && did == before->n)
         tail_ended(v, before->tail, s);
+    bool gate = slow && stacks && is_gate(s->hook);
+    if (stacks && !gate)
+        step(v, before, s, did);
     if (slow && config.shared && (before->class != CLASS_KERNEL || before->tail == INSN_IRET))
         called_kernel(v, s);
     if (slow && s->hook)
         at_hook(v, s, before);
+    if (gate) /* behind the event of it, which is of what was interrupted */
+        stacks_enter(v, before, s, did == before->n);
 }
 
-static inline __attribute__((always_inline)) void end(struct vcpu *v, const struct segment *s)
+static inline __attribute__((always_inline)) void end(struct vcpu *v, const struct segment *s, bool stacks)
 {
-    v->row[s->seen].calls += s->entry;
+    v->row[stacks ? v->node : s->seen].calls += s->entry;
     v->segment = s;
     v->rep_pc = s->rep_pc;
     if (!exact)
         v->c->raw += s->n;
 }
 
-static void on_kernel(unsigned vcpu, void *udata)
-{
-    struct vcpu *v = &vcpus[vcpu];
-    const struct segment *s = udata;
-    begin(v, s, false);
-    end(v, s);
-}
-
-static void on_hook(unsigned vcpu, void *udata)
-{
-    struct vcpu *v = &vcpus[vcpu];
-    const struct segment *s = udata;
-    begin(v, s, true);
-    end(v, s);
-}
-
 /* The block begins with a REP instruction: is this a further iteration of it? */
-static inline void repeat(struct vcpu *v, const struct segment *s)
+static inline void repeat(struct vcpu *v, const struct segment *s, bool stacks)
 {
     if (v->rep_pc != s->pc)
         return;
-    struct cell *cell = &v->row[s->seen];
+    struct cell *cell = &v->row[stacks ? v->node : s->seen];
     cell->rep_iterations++;
     cell->rep_bytes += s->rep_size;
     v->rep_total++;
     v->repeat_at = v->last;
 }
 
-static void on_rep(unsigned vcpu, void *udata)
+static inline __attribute__((always_inline)) void begin_user(struct vcpu *v, const struct segment *s, bool stacks)
 {
-    struct vcpu *v = &vcpus[vcpu];
-    const struct segment *s = udata;
-    begin(v, s, false);
-    repeat(v, s);
-    end(v, s);
-}
-
-static inline __attribute__((always_inline)) void begin_user(struct vcpu *v, const struct segment *s)
-{
-    begin(v, s, false);
+    begin(v, s, false, stacks);
     struct thread *t = v->thread;
     if (unlikely(!in_user_mode(t))) {
         if (t->n_frames || t->in_syscall) { /* came back by a way that was not seen */
@@ -107,6 +115,8 @@ static inline __attribute__((always_inline)) void begin_user(struct vcpu *v, con
             t->n_frames = 0;
             t->in_syscall = false;
             t->syscall_op = t->syscall = 0;
+            if (stacks)
+                stacks_lost(v, s);
         }
         t->user = true;
         if (t->role == ROLE_KERNEL)
@@ -126,22 +136,34 @@ static inline __attribute__((always_inline)) void begin_user(struct vcpu *v, con
     }
 }
 
-static void on_user(unsigned vcpu, void *udata)
+static inline __attribute__((always_inline)) void segment_begins(unsigned vcpu, const struct segment *s, bool user,
+                                                                 bool slow, bool rep, bool stacks)
 {
     struct vcpu *v = &vcpus[vcpu];
-    const struct segment *s = udata;
-    begin_user(v, s);
-    end(v, s);
+    if (user)
+        begin_user(v, s, stacks);
+    else
+        begin(v, s, slow, stacks);
+    if (rep)
+        repeat(v, s, stacks);
+    end(v, s, stacks);
 }
 
-static void on_user_rep(unsigned vcpu, void *udata)
-{
-    struct vcpu *v = &vcpus[vcpu];
-    const struct segment *s = udata;
-    begin_user(v, s);
-    repeat(v, s);
-    end(v, s);
-}
+/* One callback for each of its kinds, so that none asks what is known at translation. */
+#define CALLBACK(NAME, USER, SLOW, REP)                                                                                \
+    static void NAME(unsigned vcpu, void *s)                                                                           \
+    {                                                                                                                  \
+        segment_begins(vcpu, s, USER, SLOW, REP, false);                                                               \
+    }                                                                                                                  \
+    static void NAME##_stacks(unsigned vcpu, void *s)                                                                  \
+    {                                                                                                                  \
+        segment_begins(vcpu, s, USER, SLOW, REP, true);                                                                \
+    }
+CALLBACK(on_kernel, false, false, false)
+CALLBACK(on_hook, false, true, false)
+CALLBACK(on_rep, false, false, true)
+CALLBACK(on_user, true, false, false)
+CALLBACK(on_user_rep, true, false, true)
 
 /* The machine was idle until `t` could go on: the first that was woken, else the first that ran. */
 static void charge_idle(struct vcpu *v, const struct thread *t)
@@ -149,7 +171,7 @@ static void charge_idle(struct vcpu *v, const struct thread *t)
     if (!v->idle_uncharged || t->role == ROLE_IDLE)
         return;
     struct cell *row = row_for(v, t->role, thread_operation(t));
-    row[v->idle_by_device ? SEEN_DEVICE_WAIT : SEEN_IDLE].idle += v->idle_uncharged;
+    row[cell_of(t, v->idle_by_device ? SEEN_DEVICE_WAIT : SEEN_IDLE)].idle += v->idle_uncharged;
     v->idle_uncharged = 0;
     v->idle_by_device = false;
 }
@@ -201,6 +223,8 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
             threads_let_go(t);
             v->thread = threads_find(task);
             threads_take(v->thread, vcpu);
+            if (stacks)
+                stacks_switch(v);
         }
         break;
     case HOOK_SWITCH_IN:
@@ -216,6 +240,8 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
         if (!threads_take(other, vcpu))
             TROUBLE(switches);
         v->thread = other;
+        if (stacks)
+            stacks_switch(v);
         set_row(v);
         charge_idle(v, other);
         break;
@@ -223,9 +249,12 @@ void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
     case HOOK_NEW: {
         uint16_t op = thread_operation(t);
         if (h->kind == HOOK_NEW) {
-            threads_forget(task);
+            other = threads_forget(task);
+            if (other && other != t)
+                stacks_forget(other);
             other = threads_new(task, t->role == ROLE_MAIN ? ROLE_APP : t->role);
             other->process = process_of_new(t);
+            stacks_new(other);
             threads_let_go(other); /* whoever runs it knows all that */
         } else {
             other = threads_find(task);
@@ -254,9 +283,11 @@ static void on_segment(unsigned vcpu, void *udata)
 
 wl_exec_cb callback_of(struct segment *s, bool begins_with_rep)
 {
-    if (s->class != CLASS_KERNEL)
-        s->callback = begins_with_rep ? on_user_rep : on_user;
-    else
-        s->callback = begins_with_rep ? on_rep : s->hook || config.shared ? on_hook : on_kernel;
+    static const wl_exec_cb callbacks[][2] = {
+        {on_kernel, on_kernel_stacks}, {on_hook, on_hook_stacks},         {on_rep, on_rep_stacks},
+        {on_user, on_user_stacks},     {on_user_rep, on_user_rep_stacks},
+    };
+    int kind = s->class != CLASS_KERNEL ? 3 + begins_with_rep : begins_with_rep ? 2 : s->hook || config.shared;
+    s->callback = callbacks[kind][stacks];
     return several() ? on_segment : s->callback;
 }

@@ -9,8 +9,12 @@
 
 enum insn_kind { INSN_OTHER, INSN_REP, INSN_IRET, INSN_SYSRET, INSN_HLT, INSN_MARKER, INSN_OUT };
 
+/* How it goes on behind an instruction, where that is not the next one or a fixed place. */
+enum insn_flow { FLOW_NEXT, FLOW_CALL, FLOW_RET, FLOW_JUMP };
+
 struct insn_info {
     uint8_t kind;
+    uint8_t flow;
     uint8_t rep_size; /* bytes per iteration of a REP instruction */
     uint8_t marker;   /* NN of nopl 0x5eed00NN(%rax) */
     bool quiet;       /* accesses no memory and raises no exception: if it begins, it completes */
@@ -54,7 +58,7 @@ static inline bool insn_is_quiet(uint8_t op, uint8_t next, uint8_t modrm2)
 
 static inline struct insn_info insn_decode(const uint8_t *b, size_t n)
 {
-    struct insn_info r = {INSN_OTHER, 0, 0, false};
+    struct insn_info r = {.kind = INSN_OTHER};
     bool rep = false, o16 = false, rexw = false;
     size_t i = 0;
     if (n == 7 && b[0] == 0x0f && b[1] == 0x1f && b[2] == 0x80 && b[4] == 0x00 && b[5] == 0xed && b[6] == 0x5e) {
@@ -91,6 +95,19 @@ static inline struct insn_info insn_decode(const uint8_t *b, size_t n)
         break;
     case 0xee ... 0xef:
         r.kind = INSN_OUT;
+        break;
+    case 0xc2 ... 0xc3:
+    case 0xca ... 0xcb:
+        r.flow = FLOW_RET;
+        break;
+    case 0xe8:
+        r.flow = FLOW_CALL;
+        break;
+    case 0xff:
+        if ((next & 0x38) == 0x10 || (next & 0x38) == 0x18)
+            r.flow = FLOW_CALL;
+        else if ((next & 0x38) == 0x20 || (next & 0x38) == 0x28)
+            r.flow = FLOW_JUMP;
         break;
     case 0xcf:
         r.kind = INSN_IRET;

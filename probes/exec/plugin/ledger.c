@@ -2,6 +2,7 @@
 #include "ledger.h"
 #include "vcpus.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -12,6 +13,27 @@ static struct slot {
     struct cell *cells;
 } all_slots[VCPUS][SLOTS];
 static uint32_t n_rows[VCPUS];
+static uint32_t width = LEDGER_FUNCTIONS;
+
+void ledger_width(uint32_t cells)
+{
+    width = cells;
+}
+
+static struct cell *cells_new(void)
+{
+    void *p = mmap(NULL, width * sizeof(struct cell), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+struct cell *ledger_nowhere(void)
+{
+    struct cell *cells = cells_new();
+    if (!cells)
+        abort();
+    return cells;
+}
 
 struct cell *ledger_row(unsigned vcpu, uint16_t phase, uint8_t role, uint16_t operation)
 {
@@ -23,13 +45,12 @@ struct cell *ledger_row(unsigned vcpu, uint16_t phase, uint8_t role, uint16_t op
     if (!slots[i].key) {
         if (n_rows[vcpu] >= SLOTS / 2)
             return NULL;
-        void *p = mmap(NULL, LEDGER_FUNCTIONS * sizeof(struct cell), PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (p == MAP_FAILED)
+        struct cell *cells = cells_new();
+        if (!cells)
             return NULL;
         n_rows[vcpu]++;
         slots[i].key = key;
-        slots[i].cells = p;
+        slots[i].cells = cells;
     }
     return slots[i].cells;
 }
@@ -39,21 +60,24 @@ static bool empty(const struct cell *c)
     return !(c->raw | c->calls | c->rep_iterations | c->rep_bytes | c->idle);
 }
 
-void ledger_move(struct cell *from, struct cell *to, uint32_t n_functions)
+void ledger_move_cell(struct cell *from, struct cell *to)
 {
-    for (uint32_t i = 0; i < n_functions; i++) {
-        if (empty(&from[i]))
-            continue;
-        to[i].raw += from[i].raw;
-        to[i].calls += from[i].calls;
-        to[i].rep_iterations += from[i].rep_iterations;
-        to[i].rep_bytes += from[i].rep_bytes;
-        to[i].idle += from[i].idle;
-        memset(&from[i], 0, sizeof from[i]);
-    }
+    to->raw += from->raw;
+    to->calls += from->calls;
+    to->rep_iterations += from->rep_iterations;
+    to->rep_bytes += from->rep_bytes;
+    to->idle += from->idle;
+    memset(from, 0, sizeof *from);
 }
 
-bool ledger_write(FILE *f, uint32_t n_functions, const int32_t *function_of)
+void ledger_move(struct cell *from, struct cell *to, uint32_t n_cells)
+{
+    for (uint32_t i = 0; i < n_cells; i++)
+        if (!empty(&from[i]))
+            ledger_move_cell(&from[i], &to[i]);
+}
+
+bool ledger_write(FILE *f, uint32_t n_cells, const int32_t *function_of)
 {
     for (uint32_t s = 0; s < n_vcpus * SLOTS; s++) {
         const struct slot *slot = &all_slots[s / SLOTS][s % SLOTS];
@@ -63,9 +87,9 @@ bool ledger_write(FILE *f, uint32_t n_functions, const int32_t *function_of)
         uint16_t head[4] = {(uint16_t)(key >> 32), (uint16_t)(key >> 16), (uint16_t)key, (uint16_t)(s / SLOTS)};
         if (head[0] == NO_PHASE)
             continue;
-        for (uint32_t i = 0; i < n_functions; i++) {
+        for (uint32_t i = 0; i < n_cells; i++) {
             const struct cell *c = &slot->cells[i];
-            int32_t function[2] = {function_of[i], 0};
+            int32_t function[2] = {function_of ? function_of[i] : (int32_t)i, 0};
             if (empty(c))
                 continue;
             if (fwrite(head, sizeof head, 1, f) != 1 || fwrite(function, sizeof function, 1, f) != 1 ||

@@ -23,11 +23,20 @@ struct cell {
     uint64_t idle; /* virtual ns */
 };
 
+/* How many cells a row has; before the first row. */
+void ledger_width(uint32_t cells);
 /* The cells of one row of a vCPU's; allocated on first use, never freed.  NULL when memory is out. */
 struct cell *ledger_row(unsigned vcpu, uint16_t phase, uint8_t role, uint16_t operation);
+/* Cells that are thrown away.  Never NULL. */
+struct cell *ledger_nowhere(void);
 /* Moves everything in `from` to `to`. */
-void ledger_move(struct cell *from, struct cell *to, uint32_t n_functions);
-/* Writes every non-empty cell of a phase: u16 phase, role, operation, vcpu; u32 function, 0; five u64.  False on error. */
-bool ledger_write(FILE *f, uint32_t n_functions, const int32_t *function_of);
+void ledger_move(struct cell *from, struct cell *to, uint32_t n_cells);
+/* The same of one cell. */
+void ledger_move_cell(struct cell *from, struct cell *to);
+/*
+ * Writes every non-empty cell of a phase: u16 phase, role, operation, vcpu; i32 function, 0; five u64.  False on error.
+ * Without `function_of` cells keep their number.
+ */
+bool ledger_write(FILE *f, uint32_t n_cells, const int32_t *function_of);
 
 #endif

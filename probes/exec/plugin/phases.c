@@ -32,7 +32,7 @@ static void idle_until(struct vcpu *v, uint64_t time)
         v->halted_at = time;
     }
     if (v->idle_uncharged) { /* on one vCPU not reached while a thread opens and closes its own windows */
-        row_for(v, v->thread->role, OP_BACKGROUND)[SEEN_IDLE].idle += v->idle_uncharged;
+        row_for(v, v->thread->role, OP_BACKGROUND)[cell_of(v->thread, SEEN_IDLE)].idle += v->idle_uncharged;
         v->idle_uncharged = 0;
     }
 }
@@ -65,7 +65,7 @@ void phase_mark(struct vcpu *v, bool is_begin, uint16_t number)
         __atomic_store_n(&n_marks, n_marks + 1, __ATOMIC_RELEASE);
         events_put(&(struct event){.time = m->time, .thread = v->thread->index, .vcpu = v->number,
                                    .kind = is_begin ? EV_PHASE_BEGIN : EV_PHASE_END, .value = m->number,
-                                   .stack = NO_STACK});
+                                   .stack = v->node});
     }
     unlock(&marking);
     phases_catch_up(v);

@@ -71,6 +71,8 @@ static void start(struct vcpu *v, const struct segment *segment, enum role role)
     v->thread->user = v->thread->in_app = role == ROLE_MAIN;
     threads_take(v->thread, v->number);
     v->silent = config.window.given;
+    if (stacks)
+        stacks_switch(v);
     set_row(v);
 }
 
@@ -148,6 +150,10 @@ static void write_summary(FILE *f, bool complete, bool ledger_written)
             trouble.functions, trouble.frames);
     fprintf(f, ", \"resync\": %" PRIu64 ", \"switches\": %" PRIu64 ", \"phases\": %" PRIu64 "},\n", trouble.resync,
             trouble.switches, trouble.phases);
+    if (stacks)
+        fprintf(f, " \"stacks\": {\"unwound\": %" PRIu64 ", \"opened\": %" PRIu64 ", \"deep\": %" PRIu64
+                ", \"resync\": %" PRIu64 ", \"full\": %" PRIu64 "},\n", stacks_seen.unwound, stacks_seen.opened,
+                stacks_seen.deep, stacks_seen.resync, stacks_seen.full);
     write_vcpus(f);
     fprintf(f, ",\n \"roles\": [");
     for (uint32_t i = 0; i < threads_count(); i++)
@@ -170,8 +176,13 @@ static void write_all(bool complete)
 {
     events_close();
     FILE *f = out_open("ledger.bin");
-    bool written = f && ledger_write(f, n_seen, function_of);
+    bool written = f && ledger_write(f, stacks ? n_nodes : n_seen, stacks ? NULL : function_of);
     written = f && fclose(f) == 0 && written;
+    if (stacks) {
+        f = out_open("stacks.bin");
+        written = f && stacks_write(f, function_of) && written;
+        written = f && fclose(f) == 0 && written;
+    }
     f = out_open("summary.json");
     if (f) {
         write_summary(f, complete, written);
@@ -239,18 +250,31 @@ WL_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, 
             console = argv[i] + 8;
         else if (!strncmp(argv[i], "mode=", 5))
             exact = strcmp(argv[i] + 5, "block") != 0;
+        else if (!strcmp(argv[i], "stacks=on"))
+            stacks = true;
     }
     if (!path || !out_dir || strcmp(info->target_name, "x86_64") || info->system.max_vcpus > VCPUS) {
         fprintf(stderr, "weaklink-exec: needs config=, out=, x86_64 and at most %d vCPUs\n", VCPUS);
         return 1;
     }
     n_vcpus = (unsigned)info->system.max_vcpus;
+    if (stacks && several()) {
+        fprintf(stderr, "weaklink-exec: call stacks are kept of one vCPU only\n");
+        return 1;
+    }
     for (unsigned i = 0; i < n_vcpus; i++)
         vcpus[i].number = (uint8_t)i;
     if (!vcpus_can_run())
         return 1;
     if (!config_read(&config, path) || !window_prepare(console))
         return 1;
+    if (stacks) {
+        ledger_width(NODES);
+        if (!stacks_init()) {
+            fprintf(stderr, "weaklink-exec: no memory for call stacks\n");
+            return 1;
+        }
+    }
     char events[4096];
     snprintf(events, sizeof events, "%s/events.bin", out_dir);
     if (!events_open(events)) {

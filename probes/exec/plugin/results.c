@@ -130,4 +130,6 @@ void syscall_left(struct vcpu *v, uint8_t tail, const struct segment *s)
     put(v, EV_SYSCALL_EXIT, syscall_result(t, tail, s), t->syscall, (int64_t)(work_done(v) - t->syscall_began));
     t->in_syscall = false;
     t->syscall_op = t->syscall = 0;
+    if (stacks)
+        stacks_leave(v);
 }

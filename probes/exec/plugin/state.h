@@ -8,6 +8,7 @@
 #include "insn.h"
 #include "ledger.h"
 #include "qemu_api.h"
+#include "stacks.h"
 #include "threads.h"
 #include "window.h"
 
@@ -16,6 +17,9 @@
 
 /* Functions that are no function; configure.py gives real ones numbers from 0. */
 enum { SEEN_UNKNOWN, SEEN_OUTSIDE, SEEN_IDLE, SEEN_DEVICE_WAIT, SEEN_FIRST };
+
+/* How a segment is left, as far as call stacks are concerned; LEAVES_MODE: back from the kernel. */
+enum leaves { LEAVES_NEXT, LEAVES_CALL, LEAVES_RET, LEAVES_JUMP, LEAVES_MODE };
 
 /* A run of instructions of one function within one translation block. */
 struct segment {
@@ -28,6 +32,8 @@ struct segment {
     uint8_t tail;      /* INSN_IRET, _SYSRET, _HLT, _OUT: what ends the block here, else 0; INSN_MARKER: arming */
     uint8_t class;     /* enum function_class */
     uint8_t rep_size;
+    uint8_t leaves;  /* enum leaves; LEAVES_NEXT without call stacks */
+    uint64_t ret;    /* behind the call that ends it */
     bool doubtful; /* the last instruction may belong to the next block instead */
     wl_exec_cb callback; /* of several vCPUs: see execute.c, on_segment() */
 };
@@ -51,7 +57,7 @@ extern bool exact;
 struct vcpu {
     uint8_t number;
     struct counters *c;
-    struct cell *row;
+    struct cell *row; /* a cell per function, or per node of call stacks */
     const struct segment *segment; /* being executed */
     uint64_t last;                 /* raw at its beginning */
     uint64_t rep_pc;               /* of the block before, for REP instructions taken up again */
@@ -67,6 +73,14 @@ struct vcpu {
     int64_t clock_zero;
     uint32_t marks_seen;  /* beginnings and ends of phases: see phases.c */
     uint64_t halted_at;   /* of several vCPUs: when the last HLT began */
+    /* Call stacks: */
+    uint32_t node; /* of the function that executes; NO_STACK without stacks */
+    struct stack *stack;             /* the current thread's */
+    const struct segment *resumed;   /* what had been interrupted, until the segment that goes on there has begun */
+    bool resumed_whole, resumed_call; /* whether all of that had executed; whether a system call interrupted it */
+    bool pending;                    /* the row is that of calls without a name */
+    uint32_t n_touched;              /* its cells that may not be empty; more than there is room for: all may be */
+    uint32_t touched[256];
 } __attribute__((aligned(128))); /* two cache lines: none is shared with another vCPU */
 extern struct vcpu vcpus[VCPUS];
 
@@ -102,7 +116,7 @@ static inline void put_at(struct vcpu *v, uint64_t time, enum event_kind kind, e
 {
     if (!v->silent)
         events_put(&(struct event){.time = time, .thread = v->thread->index, .vcpu = v->number, .kind = (uint8_t)kind,
-                                   .how = (uint8_t)how, .name = name, .value = value, .stack = NO_STACK});
+                                   .how = (uint8_t)how, .name = name, .value = value, .stack = v->node});
 }
 
 static inline void put(struct vcpu *v, enum event_kind kind, enum event_how how, uint16_t name, int64_t value)
@@ -114,14 +128,39 @@ static inline void put(struct vcpu *v, enum event_kind kind, enum event_how how,
 /* The row of what the current thread is doing v-> */
 static inline void set_row(struct vcpu *v)
 {
-    v->row = row_for(v, v->thread->role, thread_operation(v->thread));
+    uint16_t operation = thread_operation(v->thread);
+    v->row = row_for(v, v->thread->role, operation);
+    v->pending = operation == OP_PENDING;
+}
+
+/* The cell of what executes in its row, and of a pseudo function as called from where a thread is. */
+static inline uint32_t cell_here(const struct vcpu *v)
+{
+    return stacks ? v->node : v->segment->seen;
+}
+
+static inline uint32_t cell_of(const struct thread *t, uint32_t seen)
+{
+    return stacks ? stacks_pseudo(t, seen) : seen;
+}
+
+/* Remembers that the cell of what executes may not be empty, where that is of a call without a name. */
+static inline void touch(struct vcpu *v)
+{
+    const uint32_t room = sizeof v->touched / sizeof *v->touched;
+    if (likely(!v->pending) || (v->n_touched && v->n_touched <= room && v->touched[v->n_touched - 1] == v->node))
+        return;
+    if (v->n_touched < room)
+        v->touched[v->n_touched] = v->node;
+    v->n_touched += v->n_touched <= room;
 }
 
 /* Charges what has executed since the last call. */
 static inline void charge(struct vcpu *v)
 {
-    v->row[v->segment->seen].raw += v->c->raw - v->last;
+    v->row[cell_here(v)].raw += v->c->raw - v->last;
     v->last = v->c->raw;
+    touch(v);
 }
 
 /* clock.c; clock_host(): the host's ns since clock_arm() */

@@ -117,15 +117,18 @@ struct thread *threads_find(uint64_t task)
     return t;
 }
 
-void threads_forget(uint64_t task)
+struct thread *threads_forget(uint64_t task)
 {
+    struct thread *forgotten = NULL;
     lock(&table);
     if (n_slots) {
         uint32_t s = slot_of(task);
+        forgotten = slots[s].thread;
         if (slots[s].task)
             slots[s].thread = NULL;
     }
     unlock(&table);
+    return forgotten;
 }
 
 void threads_let_go(struct thread *t)

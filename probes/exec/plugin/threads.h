@@ -4,6 +4,7 @@
 #define WL_THREADS_H
 
 #include "locks.h"
+#include "stacks.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -60,6 +61,7 @@ struct thread {
     uint8_t on;          /* 1 + the vCPU that has it, 0 for none; only of several vCPUs */
     struct waits waits;  /* for locks */
     struct frame frames[FRAMES];
+    struct stack stack;
 };
 
 struct thread *threads_new(uint64_t task, uint8_t role);
@@ -77,8 +79,8 @@ static inline void threads_woken_by(struct thread *t, uint16_t operation)
 {
     __atomic_store_n(&t->waker, operation, __ATOMIC_RELAXED);
 }
-/* Forgets which thread a task address stands for. */
-void threads_forget(uint64_t task);
+/* Forgets which thread a task address stands for; that thread, or NULL. */
+struct thread *threads_forget(uint64_t task);
 void threads_name(struct thread *t, uint64_t task);
 /* The thread of a task; NULL if it is new. */
 struct thread *threads_known(uint64_t task);

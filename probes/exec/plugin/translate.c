@@ -92,6 +92,28 @@ static void on_trigger(unsigned vcpu, void *udata)
     window_reached(&vcpus[vcpu], (uintptr_t)udata);
 }
 
+static void on_signal(unsigned vcpu, void *begins)
+{
+    (begins ? stacks_signal : stacks_signal_returns)(vcpus[vcpu].thread);
+}
+
+static bool among(const uint64_t *addresses, size_t n, uint64_t pc)
+{
+    for (size_t i = 0; i < n; i++)
+        if (addresses[i] == pc)
+            return true;
+    return false;
+}
+
+/* How call stacks see what ends `s`, at `pc`. */
+static void leave(struct segment *s, uint64_t pc, const struct qemu_plugin_insn *insn, const struct insn_info *info)
+{
+    static const uint8_t leaves[] = {
+        [FLOW_NEXT] = LEAVES_NEXT, [FLOW_CALL] = LEAVES_CALL, [FLOW_RET] = LEAVES_RET, [FLOW_JUMP] = LEAVES_JUMP};
+    s->leaves = s->tail == INSN_IRET || s->tail == INSN_SYSRET ? LEAVES_MODE : leaves[info->flow];
+    s->ret = pc + qemu_plugin_insn_size(insn);
+}
+
 static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
 {
     size_t n = qemu_plugin_tb_n_insns(tb);
@@ -134,6 +156,10 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
             count_owed();
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_trigger, QEMU_PLUGIN_CB_NO_REGS, (void *)(uintptr_t)pc);
         }
+        if (stacks && among(config.signals.begins, config.signals.n_begins, pc))
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_signal, QEMU_PLUGIN_CB_NO_REGS, insn);
+        if (stacks && among(config.signals.ends, config.signals.n_ends, pc))
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_signal, QEMU_PLUGIN_CB_NO_REGS, NULL);
         s->n++;
         s->doubtful = doubtful;
         s->before_last_pc = s->last_pc;
@@ -157,6 +183,8 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
         else if (s->hook && s->hook->kind == HOOK_SYSCALL_EXIT)
             s->tail = INSN_SYSRET;
     }
+    if (stacks)
+        leave(s, pc, inline_count.insn, &info);
 }
 
 void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
