@@ -17,6 +17,7 @@ from profiler import recorded
 from profiler.cli.main import main
 from tests.golden import refresh
 from tests.golden.refresh import GOLDEN, Golden
+from tests.traces_agree import disagreements
 
 REFRESH = "If this is as it should be: python -m tests.golden.refresh --texts (see tests/golden/README.md)"
 LARGEST = 3_000_000  # bytes of all archives: what a refresh adds to the repository for ever
@@ -39,6 +40,12 @@ def test_all_are_here(golden: Golden) -> None:
 def test_the_ones_that_come_with_weaklink_are_golden() -> None:
     kept = {golden.place for golden in GOLDEN.values()}
     assert set(recorded.archives().values()) <= kept
+
+
+@each
+def test_the_trace_of_each_agrees_with_its_ledger(golden: Golden) -> None:
+    first = {one.spec: one for one in sorted(golden.recordings(), key=lambda one: -one.seed)}
+    assert [text for one in first.values() for text in disagreements(one)] == []
 
 
 @each

@@ -20,6 +20,7 @@ from probes import recording
 from probes.recording import TABLES, Recording
 from profiler.cli.main import main
 from profiler.machine import qemu
+from tests.traces_agree import disagreements
 
 pytestmark = [
     pytest.mark.skipif(shutil.which(qemu.PROGRAM) is None, reason=f"no {qemu.PROGRAM} on this machine"),
@@ -308,6 +309,7 @@ def test_time_asleep_is_counted_exactly(root: Path, tmp_path: Path) -> None:
     naps = events[events["kind"].isin(["idle-begin", "idle-end"])]
     assert naps["kind"].iloc[:2].tolist() == ["idle-begin", "idle-end"]
     assert set(seen.ledger["role"]) >= {"main", "idle"}
+    assert disagreements(seen) == []
 
 
 PRIVILEGED, NO_SUCH_CALL, TEXT_PATCHED, SIGNALLED, CHILDREN, NAPS = range(1, 7)
@@ -339,6 +341,7 @@ def test_odd_things_add_up(odd: Recording) -> None:
     idle = odd.ledger[odd.ledger["idle_ns"] > 0]
     assert set(idle["phase"]) == {NAPS}
     assert not (odd.ledger["role"] == "idle")[odd.ledger["phase"] < SIGNALLED].any()
+    assert disagreements(odd) == []
 
 
 def test_odd_things_are_in_order(odd: Recording) -> None:
