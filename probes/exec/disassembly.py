@@ -72,11 +72,11 @@ class Code:
             if mnemonic.startswith("push"):
                 yield start
 
-    def calls(self, address: int, size: int, targets: Collection[int]) -> list[int]:
-        """Give the addresses of the instructions in a function that call one of ``targets``."""
-        wanted = {f"{target:#x}" for target in targets}
+    def calls(self, address: int, size: int, targets: Collection[int], *, jumps: bool = False) -> list[int]:
+        """Give the addresses of the instructions in a function that call one of ``targets``, or jump to one as well."""
+        wanted, mnemonics = {f"{target:#x}" for target in targets}, ("call", "jmp") if jumps else ("call",)
         listing = self.listing(address, size)
-        return [start for start, mnemonic, operands in listing if mnemonic == "call" and operands in wanted]
+        return [start for start, mnemonic, operands in listing if mnemonic in mnemonics and operands in wanted]
 
     def register_jumps(self, address: int, size: int) -> list[int]:
         """Give the addresses of the jumps in a function whose target is in a register."""

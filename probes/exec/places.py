@@ -17,8 +17,10 @@ linker has them, without suffixes of the compiler's; of a list, all that exist a
       functions, devices        REGEX: entries of interrupts, the group is the name; those of devices
       tables, device_tables     NAME = EVENT: arrays of stubs that begin with a push
       timer = [NAME]            handlers of timers, by whatever interrupt they are called
+      ipi = REGEX               of the names of ``functions``, those by which one vCPU interrupts another
     [lock], [packet]            see probes/exec/waits.py
-    [access]                    switch-out, switch-in, wake, new = [RULE, ...]: the first RULE that fits is taken
+    [switch]                    see probes/exec/stops.py
+    [access]                    switch-out, switch-in, wake, new, ready = [RULE, ...]: the first that fits is taken
       function = NAME           where the first access to the thread's object is looked for (probes/exec/access.py):
       argument = N              the object is this argument (0 is the first)
       pointee = BYTES           or what it points at has the object's address there
@@ -34,7 +36,8 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from typing import Any, Final
 
-from probes.exec import waits
+from probes.events import HOWS
+from probes.exec import stops, waits
 from probes.exec.access import Source, first_access
 from probes.exec.disassembly import Code
 from probes.exec.finder import NO_SYMBOL, Finder, Kernel, Place
@@ -66,6 +69,7 @@ def find(
     finder.interrupts(rules["irq"])
     waits.locks(finder, rules["lock"])
     waits.packets(finder, rules.get("packet", {}))
+    stops.find(finder, rules.get("switch", {}))
     finder.threads(rules["access"])
     return finder.places, finder.missing
 
@@ -74,7 +78,7 @@ class _Finder(Finder):
     def __init__(self, kernel: Kernel, syscalls: Mapping[str, str]) -> None:
         super().__init__(kernel)
         self.syscalls = syscalls
-        self.result, self.results = "negative", dict[str, str]()
+        self.result, self.results, self.ipi = "negative", dict[str, str](), ""
 
     def named(self, kind: str, names: Mapping[str, str], disp: int = 0) -> None:
         for symbol, name in names.items():
@@ -92,7 +96,12 @@ class _Finder(Finder):
         if not found:
             self.lacks(kind, f"no symbol matches {pattern}")
         for name, address in found:
-            self.places[address] = Place(kind, name_of(name), self._result(name) if kind == "handler" else 0)
+            self.places[address] = Place(kind, name_of(name), self._class(kind, name))
+
+    def _class(self, kind: str, name: str) -> int:
+        if kind == "handler":
+            return self._result(name)
+        return HOWS.index("device" if kind == "device" else "ipi" if re.fullmatch(self.ipi, name) else "")
 
     def system_calls(self, rules: Mapping[str, Any]) -> None:
         self.results = rules.get("results_of", {})
@@ -139,6 +148,7 @@ class _Finder(Finder):
 
     def interrupts(self, rules: Mapping[str, Any]) -> None:
         self.named("timer", dict.fromkeys(rules["timer"], "timer"))
+        self.ipi = rules.get("ipi", "")
         for kind, key in (("irq", "functions"), ("device", "devices")):
             if pattern := rules.get(key):
                 self.matching(kind, pattern, str, None)
@@ -147,7 +157,8 @@ class _Finder(Finder):
                 if symbol not in self.folded:
                     self.lacks(f"{kind} {symbol}", NO_SYMBOL)
                 for address, size in self.functions(symbol):
-                    self.places |= dict.fromkeys(self.code.pushes(address, size), Place(kind, name))
+                    place = Place(kind, name, self._class(kind, name))
+                    self.places |= dict.fromkeys(self.code.pushes(address, size), place)
 
     def threads(self, rules: Mapping[str, Any]) -> None:
         found: dict[str, tuple[int, Place]] = {}

@@ -25,8 +25,9 @@ pytestmark = [
 APPS = Path(__file__).with_name("apps")
 FETCH_FAILED = 19
 KINDS = ("linux", "linux-6.12", "osv:libc", "osv:static", "osv:glibc", "freebsd")
-ROUNDS, SIGNALS = 31, 17
-RESULTS, SIGNAL = 1, 2  # phases
+ROUNDS, SIGNALS, YIELDS, TURNS, THREADS, SLEEPS, TRIPS = 31, 17, 2 * 101, 2 * 3, 11, 7, 401
+RESULTS, SIGNAL, YIELD, SPIN, THREAD, SLEEP = 1, 2, 3, 4, 5, 6  # phases
+PIPE = 6  # of the tour
 
 
 def spec_of(wanted: str) -> str:
@@ -40,16 +41,28 @@ def spec_of(wanted: str) -> str:
     return f"{name}:{runtime}" if runtime else name
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    spec, out = spec_of(request.param), tmp_path_factory.mktemp("outcomes")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(describe, "HERE", APPS)
-        code = main(["run", "outcomes", "--guests", spec, "--seeds", "1", "--out", str(out)])
+def kind_of_spec(spec: str) -> str:
+    return next(guest.kind for guest in images.list_guests() if guest.name == GuestSpec.parse(spec).guest)
+
+
+def run(spec: str, app: str, out: Path, *options: str) -> Recording:
+    code = main(["run", app, "--guests", spec, "--seeds", "1", "--out", str(out), *options])
     if code == FETCH_FAILED:
         pytest.skip(f"the kernel of {spec} cannot be fetched from here")
     assert code == 0
-    return recording.read(out / "outcomes" / GuestSpec.parse(spec).directory_name() / "seed-1")
+    return recording.read(out / app / GuestSpec.parse(spec).directory_name() / "seed-1")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def spec(request: pytest.FixtureRequest) -> str:
+    return spec_of(request.param)
+
+
+@pytest.fixture(scope="module")
+def seen(spec: str, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(describe, "HERE", APPS)
+        return run(spec, "outcomes", tmp_path_factory.mktemp("outcomes"))
 
 
 def kind_of(seen: Recording) -> str:
@@ -112,3 +125,67 @@ def test_calls_take_what_the_ledger_charges_for_them(seen: Recording) -> None:
 
 def test_registers_could_be_read(seen: Recording) -> None:
     assert seen.manifest["probe"]["capabilities"]["results"] == {"available": True, "reason": ""}  # type: ignore
+
+
+# -- switches ----------------------------------------------------------------------------------------------------------
+
+
+def whys(events: pd.DataFrame) -> dict[str, int]:
+    return {str(how): int(n) for how, n in events[events["kind"] == "switch"]["how"].value_counts().items() if n}
+
+
+def test_threads_that_give_way_are_seen_to(seen: Recording) -> None:
+    found = whys(inside(seen, YIELD))
+    assert "" not in found
+    if seen.manifest["guest"]["spec"] == "linux":  # 6.1 mostly lets who yields go on
+        assert found.get("yielded", 0) < YIELDS
+    else:
+        assert YIELDS - 4 <= found["yielded"] <= YIELDS
+
+
+def test_threads_that_spin_are_preempted(seen: Recording) -> None:
+    events = inside(seen, SPIN)
+    spinning = events[events["thread"].isin(events.loc[events["name"].isin(["sem_post", "sem_wait"]), "thread"])]
+    found = whys(spinning)
+    assert found["preempted"] >= TURNS - 1
+    assert "yielded" not in found
+
+
+def test_who_sleeps_stops_as_often_and_is_woken_by_the_timer(seen: Recording) -> None:
+    events = inside(seen, SLEEP)
+    main = events[events["kind"] == "phase-begin"]["thread"].iloc[0] if len(events) else 0
+    slept = events[(events["kind"] == "switch") & (events["thread"] == main)]
+    assert slept["how"].tolist() == ["blocked"] * SLEEPS
+    woken = events[(events["kind"] == "wake") & (events["value"] == main)]
+    assert woken["how"].tolist() == ["woken"] * SLEEPS
+    interrupts = events[events["kind"] == "irq-exit"]
+    assert set(woken["name"]) <= set(interrupts["name"])
+    assert set(interrupts["how"]) == {"timer"}
+    assert whys(events[events["thread"] != main]).keys() <= {"yielded", "blocked"}  # the idle thread, a kernel thread
+
+
+def test_a_byte_through_a_pipe_is_a_stop_and_a_wake_each_way(spec: str, tmp_path: Path) -> None:
+    events = inside(run(spec, "tour", tmp_path, "--phases", "pipe-pingpong"), PIPE)
+    stops, woken = whys(events), counted(events, "wake")[("write", "woken")]
+    assert abs(stops["blocked"] - woken) <= 3, "whoever stops is woken by a write, but at the window's edges"
+    assert abs(sum(stops.values()) - 2 * TRIPS) <= 4
+    if kind_of_spec(spec) != "linux":  # there who is woken goes first, and has answered before the other one asks
+        assert abs(woken - 2 * TRIPS) <= 2
+
+
+# -- threads -----------------------------------------------------------------------------------------------------------
+
+
+def test_threads_come_and_go(seen: Recording) -> None:
+    events = inside(seen, THREAD)
+    new = events[events["kind"] == "thread-new"]
+    assert len(new) == THREADS
+    assert new["value"].is_unique
+    made_by = events[
+        (events["kind"] == "wake") & events["value"].isin(new["value"]) & (events["name"] == "pthread_create")
+    ]
+    assert set(new["value"]) <= set(made_by.loc[made_by["how"] == "woken", "value"])
+    gone = events[events["kind"] == "thread-exit"]["thread"]
+    assert set(gone) <= set(new["value"])
+    assert len(gone) in (THREADS - 1, THREADS)  # the last one may end after the window
+    assert whys(events)["exited"] == len(gone)

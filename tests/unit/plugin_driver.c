@@ -7,6 +7,7 @@
 #include "ledger.h"
 #include "results.h"
 #include "state.h"
+#include "switches.h"
 #include "threads.h"
 #include <inttypes.h>
 #include <signal.h>
@@ -320,6 +321,41 @@ static int outcome(char **argument)
     return events_close() != 0;
 }
 
+/*
+ * Threads, by words: a letter and a number.  bN says on the way into the scheduler why the thread stops (enum event_how),
+ * eN enters it, iN says so inside; sN switches to thread N, wN wakes it, nN makes it, rN makes it ready; I is an
+ * interrupt of name N, R the return from it.
+ */
+static int switches(const char *path, int n, char **words)
+{
+    static struct hook at[128] = {
+        ['b'] = {.kind = HOOK_STOP_BEFORE}, ['e'] = {.kind = HOOK_STOP_ENTRY}, ['i'] = {.kind = HOOK_STOP_INSIDE},
+        ['s'] = {.kind = HOOK_SWITCH_IN},   ['w'] = {.kind = HOOK_WAKE},       ['n'] = {.kind = HOOK_NEW},
+        ['r'] = {.kind = HOOK_READY},       ['I'] = {.kind = HOOK_IRQ},
+    };
+    static const struct segment before = {.class = CLASS_KERNEL}, after = {.class = CLASS_KERNEL};
+    if (!events_open(path))
+        return 1;
+    in_context(ROLE_KERNEL);
+    v->segment = &before;
+    v->row = row_for(v, ROLE_KERNEL, OP_BACKGROUND);
+    for (int i = 0; i < n; i++) {
+        struct hook *h = &at[(int)words[i][0]];
+        struct segment s = {.class = CLASS_KERNEL, .hook = h};
+        int number = atoi(words[i] + 1);
+        if (strchr("swnr", words[i][0])) {
+            on_access(0, 0, 0x1000ull * (uint64_t)number, h);
+        } else if (words[i][0] == 'R') {
+            finish_tail(v, INSN_IRET, &after);
+        } else {
+            h->disp = words[i][0] == 'I' ? 0 : number;
+            h->name = words[i][0] == 'I' ? (uint16_t)number : 0;
+            at_hook(v, &s, &before);
+        }
+    }
+    return events_close() != 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
@@ -341,6 +377,8 @@ int main(int argc, char **argv)
         return idle(argc - 2, argv + 2);
     if (!strcmp(what, "execute"))
         return execute(!strcmp(argv[2], "shared"), argv[3], argv[4]);
+    if (!strcmp(what, "switches"))
+        return switches(argv[2], argc - 3, argv + 3);
     if (!strcmp(what, "outcome"))
         return outcome(argv + 2);
     if (!strcmp(what, "iret"))

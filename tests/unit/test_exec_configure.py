@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from probes.events import HOWS
 from probes.exec import configure
 from probes.exec.configure import FIXED_NAMES, Hooks, UserCode
 from probes.exec.places import RESULTS
@@ -19,6 +20,7 @@ from tests import machine_code
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler on this machine")
 
 NEGATIVE, INT = RESULTS.index("negative"), RESULTS.index("int")
+DEVICE = HOWS.index("device")
 
 # As much of Linux as the hooks ask for; the bodies are what the disassembly looks at.
 KERNEL = {
@@ -135,7 +137,7 @@ def test_locks_are_in_the_register_of_the_first_argument(configured: Configure) 
 def test_stubs_are_hooked_where_they_push(configured: Configure) -> None:
     made = configured()
     start = made.kernel["irq_entries_start"]
-    assert made.places["device"] == [(start, "device", 0), (start + 8, "device", 0)]
+    assert made.places["device"] == [(start, "device", DEVICE), (start + 8, "device", DEVICE)]
 
 
 def test_threads_are_found_by_disassembly(configured: Configure) -> None:

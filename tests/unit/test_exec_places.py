@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from probes.events import HOWS
 from probes.exec import configure, places
 from probes.exec.configure import Hooks, UserCode
 from probes.exec.disassembly import Code
@@ -21,6 +22,7 @@ from tests import machine_code
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler on this machine")
 
 NEGATIVE = places.RESULTS.index("negative")
+DEVICE, IPI = HOWS.index("device"), HOWS.index("ipi")
 SWITCH_TO = "_ZN5sched6thread9switch_toEv"
 WAKE = "_ZN5sched6thread9wake_implEPNS0_14detached_stateEj"
 NEW = "_ZN5sched6threadC2ESt8functionIFvvEENS0_4attrEbb"
@@ -103,7 +105,7 @@ def test_osv_as_its_rules_describe_it(tmp_path: Path) -> None:
     assert [(name, code.read(address, 1)) for address, name, _ in kinds["handler"]] == [
         ("read", b"\x31"), ("write", b"\xe8"), ("who-am-i", b"\x90")]  # fmt: skip
     assert kinds["fault"] == [(at["ex_pf"], "page-fault", 0)]
-    assert kinds["device"] == [(at["interrupt_entry"], "device", 0), (at["interrupt_entry"] + 8, "device", 0)]
+    assert kinds["device"] == [(at["interrupt_entry"], "device", DEVICE), (at["interrupt_entry"] + 8, "device", DEVICE)]
     assert kinds["timer"] == [(at["_ZN5sched10timer_list5firedEv"], "timer", 0)]
     switch = at[SWITCH_TO]
     assert kinds["switch-out"] == [(switch + 24, "", 0x48)]
@@ -193,14 +195,48 @@ def test_handlers_may_have_to_be_in_a_table(tmp_path: Path) -> None:
 
 def test_interrupts_by_entry_point(tmp_path: Path) -> None:
     # As FreeBSD's: one entry point per interrupt, one more where page tables are split.
-    bodies = dict.fromkeys(("Xtimerint", "Xtimerint_pti", "Xisr1", "Xisr2_pti", "Xrsvd"), "iretq")
+    names = ("Xtimerint", "Xtimerint_pti", "Xipi_ast", "Xisr1", "Xisr2_pti", "Xrsvd")
+    bodies = dict.fromkeys(names, "iretq")
     elf = machine_code.kernel(tmp_path, bodies)
     at = machine_code.symbols(elf)
-    irq = {"timer": [], "functions": "X(timerint)(?:_pti)?", "devices": r"X(isr\d)(?:_pti)?"}
+    irq = {"timer": [], "functions": r"X(timerint|ipi_\w+)(?:_pti)?", "ipi": r"ipi_\w+"}
+    irq |= {"devices": r"X(isr\d)(?:_pti)?"}
     kinds, missing = find(elf, {"irq": irq})
-    assert kinds["irq"] == [(at["Xtimerint"], "timerint", 0), (at["Xtimerint_pti"], "timerint", 0)]
-    assert kinds["device"] == [(at["Xisr1"], "isr1", 0), (at["Xisr2_pti"], "isr2", 0)]
+    assert kinds["irq"] == [
+        (at["Xtimerint"], "timerint", 0), (at["Xtimerint_pti"], "timerint", 0), (at["Xipi_ast"], "ipi_ast", IPI),
+    ]  # fmt: skip
+    assert kinds["device"] == [(at["Xisr1"], "isr1", DEVICE), (at["Xisr2_pti"], "isr2", DEVICE)]
     assert missing == {}
+
+
+def test_why_threads_stop_is_said_on_the_way_to_the_scheduler_and_inside(tmp_path: Path) -> None:
+    bodies = {
+        "mi_switch": "nop; call enqueue; ret", "sched_throw": "call enqueue_first; ret", "enqueue": "ret",
+        "enqueue_first": "ret", "sleepq_switch": "nop; jmp mi_switch", "thread_exit": "nop; call sched_throw; ret",
+        "do_yield": "nop; ret", "dequeue.isra.0": "ret", "dequeue.isra.0.cold": "ret", "preempt": "call mi_switch; ret",
+    }  # fmt: skip
+    elf = machine_code.kernel(tmp_path, bodies)
+    at = machine_code.symbols(elf)
+    why = {
+        "entry": {"mi_switch": "preempted", "sched_throw": "preempted", "not_here": "preempted"},
+        "before": {"do_yield": "yielded", "not_here": "yielded"}, "inside": {"dequeue": "blocked"},
+        "calls_entry": {"sleepq_switch": "blocked", "thread_exit": "exited"}, "entry_calls": {"enqueue": "yielded"},
+    }  # fmt: skip
+    kinds, missing = find(elf, {"switch": why})
+    blocked, preempted, yielded, exited = (HOWS.index(how) for how in ("blocked", "preempted", "yielded", "exited"))
+    assert kinds["stop-entry"] == [(at["mi_switch"], "", preempted), (at["sched_throw"], "", preempted)]
+    assert sorted(kinds["stop-before"]) == sorted([
+        (at["do_yield"], "", yielded), (at["sleepq_switch"] + 1, "", blocked), (at["thread_exit"] + 1, "", exited),
+    ])  # fmt: skip
+    assert sorted(kinds["stop-inside"]) == sorted([
+        (at["dequeue.isra.0"], "", blocked), (at["mi_switch"] + 1, "", yielded),
+    ])  # fmt: skip
+    assert missing == {}
+    lost = find(elf, {"switch": why | {"calls_entry": {}, "inside": {"dequeue_task": "blocked", "gone": "exited"}}})[1]
+    assert lost == {f"stop {how}": "nothing that says so is in this kernel" for how in ("blocked", "exited")}
+    kinds, missing = find(elf, {"switch": why | {"entry": {"__schedule": "preempted"}}})
+    assert kinds == {}
+    assert missing == {"stop-entry": "none of __schedule is in this kernel"}
 
 
 # -- the whole configuration -------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "config.h"
 
+#include "events.h"
 #include "results.h"
 
 #include <inttypes.h>
@@ -87,7 +88,7 @@ bool config_read(struct config *c, const char *path)
     static const char *const kinds[HOOK_KINDS] = {
         "op",    "syscall", "syscall-exit", "handler",    "fault",     "trap", "irq", "device",
         "timer", "lock",    "lock-entry",   "lock-wait",  "lock-end",  "packet",
-        "switch-out", "switch-in", "wake", "new"};
+        "stop-before", "stop-entry", "stop-inside", "switch-out", "switch-in", "wake", "new", "ready"};
     FILE *f = fopen(path, "r");
     if (!f)
         return complain(path, 0, "cannot be opened");
@@ -130,6 +131,9 @@ bool config_read(struct config *c, const char *path)
                 wrong = "a lock's or a packet's number is none";
             else if ((k == HOOK_OP || k == HOOK_SYSCALL || k == HOOK_HANDLER) && (disp < 0 || disp >= RESULTS))
                 wrong = "a result is none";
+            else if (((k >= HOOK_IRQ && k <= HOOK_DEVICE) || (k >= HOOK_STOP_BEFORE && k <= HOOK_STOP_INSIDE)) &&
+                     (disp < 0 || disp >= HOWS))
+                wrong = "an event is of no class";
             else if (c->n_hooks > 1 && h[-1].addr >= a)
                 wrong = "hooks are not sorted, or two stand at one address";
         } else if (!strncmp(text, "v ", 2)) {

@@ -40,11 +40,15 @@ enum hook_kind {
     HOOK_LOCK_WAIT,    /* where it does, perhaps more than once */
     HOOK_LOCK_END,     /* where such a function ends */
     HOOK_PACKET,       /* what a packet goes through */
+    HOOK_STOP_BEFORE,  /* whoever comes here enters the scheduler next, and says why */
+    HOOK_STOP_ENTRY,   /* the scheduler, and why a thread stops of which nothing else is said */
+    HOOK_STOP_INSIDE,  /* in there: why */
     /* at a memory access; the thread is the address accessed less `disp` */
     HOOK_SWITCH_OUT,
     HOOK_SWITCH_IN,
     HOOK_WAKE,
     HOOK_NEW,
+    HOOK_READY,
     HOOK_KINDS
 };
 
@@ -52,7 +56,8 @@ struct hook {
     uint64_t addr;
     uint8_t kind;
     uint16_t name; /* operation or event name, an index into configure.py's list of names */
-    int64_t disp;  /* of an operation, system call or handler: enum result; of a lock, a packet: see locks.h, packets.h */
+    int64_t disp;  /* of an operation, system call or handler: enum result; of an interrupt or stop: enum event_how;
+                    * of a lock, a packet: see locks.h, packets.h */
     struct source source;
     uint64_t fired[VCPUS];
 };

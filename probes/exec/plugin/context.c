@@ -3,6 +3,7 @@
 #include "packets.h"
 #include "results.h"
 #include "state.h"
+#include "switches.h"
 
 static void pending_becomes(struct vcpu *v, uint16_t operation)
 {
@@ -40,7 +41,8 @@ static void push_frame(struct vcpu *v, enum frame_kind kind, const struct hook *
         return;
     }
     bool in_call = t->op && before->class == CLASS_KERNEL && !changes_thread(before);
-    struct frame f = {(uint8_t)kind, in_user_mode(t) && !in_call, hook->name, v->rep_pc, v->retry, v->number};
+    uint8_t how = kind == FRAME_IRQ ? (uint8_t)hook->disp : HOW_NONE;
+    struct frame f = {(uint8_t)kind, how, in_user_mode(t) && !in_call, hook->name, v->rep_pc, v->retry, v->number};
     v->retry = (struct retry){0};
     work_done(v);
     t->frames[t->n_frames++] = f;
@@ -79,7 +81,7 @@ static void return_from_frame(struct vcpu *v, const struct segment *s)
         v->rep_pc = f.rep_pc;
         if (f.retry.cell && f.retry.pc == s->pc && f.retry.phase == v->phase && f.vcpu == v->number)
             take_back(v, f.retry.cell);
-        put(v, f.kind == FRAME_IRQ ? EV_IRQ_EXIT : EV_FAULT_EXIT, HOW_NONE, f.name, 0);
+        put(v, f.kind == FRAME_IRQ ? EV_IRQ_EXIT : EV_FAULT_EXIT, (enum event_how)f.how, f.name, 0);
     } else if (t->in_syscall && left_kernel(s)) {
         syscall_left(v, INSN_IRET, s);
     }
@@ -153,6 +155,18 @@ void faulted(struct vcpu *v, const struct segment *before, uint64_t began, uint6
     }
 }
 
+/* The interrupt was a timer's, whatever line it came by. */
+static void is_timer(struct vcpu *v)
+{
+    struct thread *t = v->thread;
+    v->idle_by_device = false;
+    for (int i = t->n_frames - 1; i >= 0; i--)
+        if (t->frames[i].kind == FRAME_IRQ) {
+            t->frames[i].how = HOW_TIMER;
+            break;
+        }
+}
+
 void at_hook(struct vcpu *v, const struct segment *s, const struct segment *before)
 {
     struct thread *t = v->thread;
@@ -185,8 +199,8 @@ void at_hook(struct vcpu *v, const struct segment *s, const struct segment *befo
     case HOOK_IRQ:
         push_frame(v, FRAME_IRQ, h, before);
         break;
-    case HOOK_TIMER: /* the interrupt was a timer's, whatever line it came by */
-        v->idle_by_device = false;
+    case HOOK_TIMER:
+        is_timer(v);
         return;
     case HOOK_LOCK:
     case HOOK_LOCK_ENTRY:
@@ -196,6 +210,11 @@ void at_hook(struct vcpu *v, const struct segment *s, const struct segment *befo
         return;
     case HOOK_PACKET:
         packet_hook(v, h);
+        return;
+    case HOOK_STOP_BEFORE:
+    case HOOK_STOP_ENTRY:
+    case HOOK_STOP_INSIDE:
+        may_stop(v, h);
         return;
     default:
         return;

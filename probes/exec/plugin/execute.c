@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What runs at the beginning of every segment, and at the accesses that tell threads apart. */
+/* What runs at the beginning of every segment. */
 #include "results.h"
 #include "state.h"
 
@@ -164,110 +164,6 @@ CALLBACK(on_hook, false, true, false)
 CALLBACK(on_rep, false, false, true)
 CALLBACK(on_user, true, false, false)
 CALLBACK(on_user_rep, true, false, true)
-
-/* The machine was idle until `t` could go on: the first that was woken, else the first that ran. */
-static void charge_idle(struct vcpu *v, const struct thread *t)
-{
-    if (!v->idle_uncharged || t->role == ROLE_IDLE)
-        return;
-    struct cell *row = row_for(v, t->role, thread_operation(t));
-    row[cell_of(t, v->idle_by_device ? SEEN_DEVICE_WAIT : SEEN_IDLE)].idle += v->idle_uncharged;
-    v->idle_uncharged = 0;
-    v->idle_by_device = false;
-}
-
-/* A process of its own, unless it is a thread that one of the program's makes. */
-static uint32_t process_of_new(const struct thread *creator)
-{
-    const struct window *w = &config.window;
-    static uint32_t processes;
-    for (size_t i = 0; i < w->n_threads; i++)
-        if (creator->op == w->threads[i])
-            return creator->process;
-    return w->n_threads ? __atomic_add_fetch(&processes, 1, __ATOMIC_RELAXED) : creator->process;
-}
-
-/*
- * The thread that was running when the probe was armed is switched away from, and this is its task.  On several vCPUs
- * another thread may have been made for it, when something woke that.
- */
-static void known_at_last(struct vcpu *v, uint64_t task)
-{
-    struct thread *t = v->thread, *other = several() ? threads_known(task) : NULL;
-    if (!other || !threads_take(other, v->number)) {
-        threads_name(t, task);
-        return;
-    }
-    uint32_t index = other->index;
-    *other = *t;
-    other->index = index;
-    other->task = task;
-    v->thread = other;
-}
-
-void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata)
-{
-    struct vcpu *v = &vcpus[vcpu];
-    (void)info;
-    struct hook *h = udata;
-    uint64_t task = vaddr - (uint64_t)h->disp;
-    struct thread *t = v->thread, *other;
-    h->fired[v->number]++;
-    switch (h->kind) {
-    case HOOK_SWITCH_OUT:
-        if (!t->task)
-            known_at_last(v, task);
-        else if (t->task != task) {
-            TROUBLE(switches);
-            work_done(v);
-            threads_let_go(t);
-            v->thread = threads_find(task);
-            threads_take(v->thread, vcpu);
-            if (stacks)
-                stacks_switch(v);
-        }
-        break;
-    case HOOK_SWITCH_IN:
-        other = threads_find(task);
-        if (other == t)
-            break;
-        put(v, EV_SWITCH, HOW_NONE, NAME_NONE, other->index);
-        t->waits.stopped++;
-        charge(v);
-        pending_ends(v); /* another thread's, or another phase's, must not be taken for it */
-        work_done(v);
-        threads_let_go(t);
-        if (!threads_take(other, vcpu))
-            TROUBLE(switches);
-        v->thread = other;
-        if (stacks)
-            stacks_switch(v);
-        set_row(v);
-        charge_idle(v, other);
-        break;
-    case HOOK_WAKE:
-    case HOOK_NEW: {
-        uint16_t op = thread_operation(t);
-        if (h->kind == HOOK_NEW) {
-            other = threads_forget(task);
-            if (other && other != t)
-                stacks_forget(other);
-            other = threads_new(task, t->role == ROLE_MAIN ? ROLE_APP : t->role);
-            other->process = process_of_new(t);
-            stacks_new(other);
-            threads_let_go(other); /* whoever runs it knows all that */
-        } else {
-            other = threads_find(task);
-        }
-        /* one hop: what a deferred thread wakes is background */
-        threads_woken_by(other, op & OP_DEFERRED || op == OP_BACKGROUND || op == OP_PENDING ? 0 : op);
-        put(v, EV_WAKE, HOW_NONE, NAME_NONE, other->index);
-        if (!several()) /* else another vCPU may be running it: the first that runs here */
-            charge_idle(v, other);
-        break;
-    }
-    }
-}
 
 /* Of several vCPUs: the other ones do something, too, that matters here. */
 static void on_segment(unsigned vcpu, void *udata)

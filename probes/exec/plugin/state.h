@@ -178,7 +178,6 @@ void at_hook(struct vcpu *v, const struct segment *s, const struct segment *befo
 
 /* execute.c: what runs when the guest does */
 wl_exec_cb callback_of(struct segment *s, bool begins_with_rep);
-void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata);
 
 /* probe.c */
 void probe_finish(struct vcpu *v, bool complete); /* writes what is known; nothing after that is of interest */

@@ -73,6 +73,7 @@ static struct thread *make(uint64_t task, uint8_t role)
         abort();
     t->index = n_threads;
     t->role = role;
+    t->creator = -1;
     threads[n_threads++] = t;
     if (task)
         name(t, task);

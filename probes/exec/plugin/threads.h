@@ -20,6 +20,9 @@ enum role { ROLE_MAIN, ROLE_APP, ROLE_KERNEL, ROLE_IDLE };
 
 enum frame_kind { FRAME_IRQ, FRAME_EXCEPTION };
 
+/* Whether it could go on; not known until it has stopped once, or was seen from its beginning. */
+enum state { STATE_UNKNOWN, STATE_ASLEEP, STATE_AWAKE };
+
 /*
  * An instruction that may have been counted though it faulted: it was if it is executed again.  If the phase is another
  * one by then, the count stays: what the cell's phase adds up to has been written down.
@@ -32,6 +35,7 @@ struct retry {
 
 struct frame {
     uint8_t kind;
+    uint8_t how; /* class of an interrupt: enum event_how */
     bool from_user;
     uint16_t name;
     uint64_t rep_pc; /* the REP instruction that it cut short, to be taken up again */
@@ -51,6 +55,10 @@ struct thread {
     uint16_t op;         /* operation entered from the app, or 0 */
     uint16_t syscall_op; /* operation of a system call outside any, or 0 */
     uint16_t syscall;    /* its name, for the event at its exit */
+    uint8_t state;                     /* enum state */
+    uint8_t stops;                     /* why it will, if it does: enum event_how */
+    bool stops_as_announced;           /* on the way into the scheduler, so that nothing in there says better */
+    uint8_t announced, announced_at;   /* enum event_how, and frames there were then */
     uint8_t op_result, syscall_result; /* enum result */
     uint64_t work;                     /* see work_done() */
     uint64_t op_began, syscall_began;  /* `work` then */
@@ -60,6 +68,7 @@ struct thread {
     uint32_t process;    /* 0: the program's own */
     uint8_t on;          /* 1 + the vCPU that has it, 0 for none; only of several vCPUs */
     struct waits waits;  /* for locks */
+    int32_t creator;     /* index of the thread that made it, -1 if that was before */
     struct frame frames[FRAMES];
     struct stack stack;
 };

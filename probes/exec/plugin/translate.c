@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Cuts translation blocks into segments and puts the callbacks in. */
 #include "state.h"
+#include "switches.h"
 
 #include <stdlib.h>
 
