@@ -42,7 +42,7 @@ def spec_of(wanted: str) -> str:
 
 
 def kind_of_spec(spec: str) -> str:
-    return next(guest.kind for guest in images.list_guests() if guest.name == GuestSpec.parse(spec).guest)
+    return next(guest.kind for guest in images.list_guests() if guest.name == GuestSpec.parse(spec).name)
 
 
 def run(spec: str, app: str, out: Path, *options: str) -> Recording:
