@@ -29,6 +29,7 @@ VDSO: Final = ("[vdso]", "vdso", "time")
 NOWHERE: Final = ("[unknown]", "user", "unattributed")
 _JUMP_STUBS: Final = ("[.plt", "[.iplt")
 _LARGEST_VDSO: Final = 1 << 16
+_MOST_VARIABLES: Final = 16  # VARIABLES, plugin/config.h
 _THREAD_MAKERS: Final = ("pthread_create",)  # operations; whatever else makes a thread makes a process
 
 
@@ -115,12 +116,21 @@ def write(
         if place.source:
             lines.append(f"v {address:x} {' '.join(map(str, place.source))}")
         hooks.kinds.append(place.kind)
+    if rules["lock"].get("by_pointer"):
+        lines += _variables(user)
     if window is not None:
         lines += _window(hooks, window, kind, parts, next(one for one in user if one.elf == program), user)
     first, last = address_range(rules, code)
     head = f"weaklink-exec 2 {len(hooks.functions)} {len(places)} {first:x} {last:x}"
     config.write_text("\n".join([head, *lines, ""]), encoding="ascii")
     return hooks
+
+
+def _variables(user: Sequence[UserCode]) -> list[str]:
+    """Give the lines that say where the app's own variables are: they may point at its locks."""
+    own = [(one.base, Code(one.elf).writable) for one in user if one.own is None or one.own]
+    ranges = [(base + start, base + end) for base, writable in own for start, end in writable]
+    return [f"o {start:x} {end:x}" for start, end in ranges[:_MOST_VARIABLES]]
 
 
 def _window(

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from probes.events import EVENT_KINDS, EVENTS, FRAMES, HOWS, LEDGER, LOCKS, PHASES, ROLES, STACKS
+from probes.events import EVENT_KINDS, EVENTS, FRAMES, HOWS, LEDGER, PHASES, ROLES, STACKS
 from probes.exec import frames
+from probes.exec import locks
 from probes.exec.configure import Hooks
 from probes.exec.frames import Functions, Tree
 from probes.exec.said import Phase
@@ -79,7 +80,7 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase], shared: Collection[
         ledger=ledger,
         phases=windows,
         events=_events(events, hooks, tree),
-        locks=_locks(events, summary.lock_names, hooks),
+        locks=locks.table(events, summary.known_locks, hooks.objects),
         frames=tree.table() if tree else FRAMES.empty_table(),
         stacks=_stacks(cells, idle=summary.clock) if tree else STACKS.empty_table(),
         capabilities=_capabilities(summary, hooks, events),
@@ -99,7 +100,7 @@ class _Summary:
     points: Counts  # of each vCPU, begin and end of each phase by turns: number, raw, rep iterations, idle ns
     trouble: dict[str, int]
     fired: Counts
-    lock_names: dict[int, str]  # what the kernel calls its locks
+    known_locks: locks.Known
     stacks: dict[str, int] | None
 
 
@@ -111,7 +112,7 @@ def _summary(out: Path, hooks: Hooks) -> _Summary:
         trouble = {str(name): int(value["trouble"][name]) for name in _TROUBLE}
         points, fired = np.stack([_counts(one["points"], 4) for one in value["vcpus"]]), _counts(value["fired"])
         lost = int(_counts([one["lost_events"] for one in value["vcpus"]]).sum())
-        lock_names = _lock_names(value["locks"])
+        known_locks = locks.known(value["locks"])
         stacks = value.get("stacks")
         if stacks is not None:
             stacks = dict(zip(_STACKS_SEEN, _counts([stacks[name] for name in _STACKS_SEEN]).tolist(), strict=True))
@@ -128,15 +129,7 @@ def _summary(out: Path, hooks: Hooks) -> _Summary:
         raise ProbeLoss(f"the probe ran out of {', '.join(full)}", hint=_AGAIN)
     if len(fired) != len(hooks.kinds):
         raise ProbeLoss("the probe's summary is of other hooks", hint=_AGAIN)
-    return _Summary(flags[0], flags[1], flags[2], lost, points, trouble, fired, lock_names, stacks)
-
-
-def _lock_names(values: Any) -> dict[int, str]:
-    """Give address -> name; the probe writes none that cannot be shown.  ValueError or TypeError for anything else."""
-    names = {int(address): bytes.fromhex(text).decode("ascii") for address, text in values}
-    if not all(name.isprintable() and 0 <= address < 1 << 64 for address, name in names.items()):
-        raise ValueError("no names")
-    return names
+    return _Summary(flags[0], flags[1], flags[2], lost, points, trouble, fired, known_locks, stacks)
 
 
 def _counts(values: Any, columns: int = 0) -> Counts:
@@ -293,19 +286,6 @@ def _events(raw: np.ndarray[Any, Any], hooks: Hooks, tree: Tree | None) -> pa.Ta
         pa.array(stacks.astype(np.int32)),
     ]
     return pa.Table.from_arrays(arrays, schema=EVENTS)
-
-
-def _locks(raw: np.ndarray[Any, Any], kept: dict[int, str], hooks: Hooks) -> pa.Table:
-    """Name the locks that were waited for: as the symbol there, else as the kernel calls it."""
-    addresses = np.unique(raw["value"][raw["kind"] == EVENT_KINDS.index("lock-contended")])
-    addresses = addresses[addresses != 0]
-    unsigned = addresses.astype(np.uint64)
-    symbols = hooks.objects.names(unsigned)
-    names = [symbol or kept.get(address, "") for symbol, address in zip(symbols, unsigned.tolist(), strict=True)]
-    known = [number for number, name in enumerate(names) if name]
-    return pa.table(
-        [pa.array(addresses[known]), pa.array([names[number] for number in known], pa.string())], schema=LOCKS
-    )
 
 
 def _fired(hooks: Hooks, counts: Counts) -> dict[str, int]:

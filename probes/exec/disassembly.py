@@ -19,7 +19,8 @@ class Code:
     """The loadable bytes of an ELF file by virtual address.
 
     ``first`` and ``last`` are the lowest and the highest address that the file takes in memory, ``entry`` is that of
-    its first instruction, ``tls_size`` the size in bytes of its thread-local block, 0 if it has none.
+    its first instruction, ``executable`` and ``writable`` are ranges of addresses, ``tls_size`` is the size in bytes of
+    its thread-local block, 0 if it has none.
     """
 
     def __init__(self, elf: Path) -> None:
@@ -37,6 +38,11 @@ class Code:
                     (segment["p_vaddr"], segment["p_vaddr"] + segment["p_memsz"])
                     for segment in loaded
                     if segment["p_flags"] & 1  # PF_X
+                ]
+                self.writable = [
+                    (segment["p_vaddr"], segment["p_vaddr"] + segment["p_memsz"])
+                    for segment in loaded
+                    if segment["p_flags"] & 2  # PF_W
                 ]
                 tls = [segment for segment in segments if segment["p_type"] == "PT_TLS"]
         except (OSError, ELFError) as error:

@@ -10,6 +10,9 @@
 
 #define THREADS 8
 
+#define OWN_FIRST 0x100000ull /* two pages, one that is not there, and 32 bytes */
+
+static uint64_t pointer_at; /* of them, the one that has lock_here */
 static uint64_t lock_here; /* what the register has */
 static const char *memory; /* what lies at 0x1000, and a pointer to it wherever else one looks; NULL: nothing is mapped */
 
@@ -28,6 +31,14 @@ bool guest_register(enum guest_register n, uint64_t *value)
 bool guest_memory(uint64_t addr, void *to, size_t n)
 {
     static const uint64_t pointer = 0x1fd0;
+    if (addr >= OWN_FIRST && addr + n <= OWN_FIRST + 0x3000 + 32) {
+        if (addr / 0x1000 == OWN_FIRST / 0x1000 + 2)
+            return false;
+        memset(to, 0, n);
+        if (pointer_at >= addr && pointer_at + 8 <= addr + n)
+            memcpy((char *)to + (pointer_at - addr), &lock_here, sizeof lock_here);
+        return true;
+    }
     if (!memory)
         return false;
     if (addr < 0x1000 || addr >= 0x3000)
@@ -47,7 +58,8 @@ void events_put(const struct event *e)
 /*
  * Lines come in: a letter, a thread, a function, a lock.  L: waits for it; e: asks for it; w: waits in there; z: the
  * function returns; s: the thread stops; u: it leaves the kernel; q, Q: nobody listens any more, does again; n: the
- * kernel calls its locks so (the rest of the line); N: nothing of its memory is there.
+ * kernel calls its locks so (the rest of the line); N: nothing of its memory is there; P: where the app's pointer to the
+ * lock is.
  */
 int main(void)
 {
@@ -58,6 +70,9 @@ int main(void)
     struct vcpu *v = vcpus;
     int64_t disp = LOCK_WITHOUT_NAME;
     v->c = &count;
+    config.kernel_first = 1ull << 63;
+    config.kernel_last = UINT64_MAX;
+    config.variables[config.n_variables++] = (struct range){OWN_FIRST + 4, OWN_FIRST + 0x3000 + 32};
     for (int i = 0; i < THREADS; i++)
         threads[i] = threads_new(0x1000 * (uint64_t)(i + 1), ROLE_APP);
     while (fgets(line, sizeof line, stdin)) {
@@ -66,7 +81,9 @@ int main(void)
         v->thread = threads[thread % THREADS];
         struct hook h = {.kind = kinds[line[0] & 127], .name = (uint16_t)function, .disp = function & 1 ? LOCK_OF_USER : disp,
                          .source = {.n = 1, .reg = REG_RDI, .offsets = {16}}};
-        if (h.kind)
+        if (line[0] == 'P')
+            pointer_at = lock_here;
+        else if (h.kind)
             lock_hook(v, &h);
         else if (line[0] == 's')
             v->thread->waits.stopped++;

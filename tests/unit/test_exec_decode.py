@@ -107,7 +107,7 @@ def decoded(out: Path, said: Sequence[Phase] = SAID, **changes: Any) -> Tables:
     return decode.decode(out, hooks(), said)
 
 
-KERNEL_LOCK, APP_LOCK, NAMELESS = -0x7E0000000000 + 0x40, 0x4CB4F8, 0x7F0000000000
+KERNEL_LOCK, APP_LOCK, NAMELESS, POINTED, BESIDE = -0x7E0000000000 + 0x40, 0x4CB4F8, 0x7F00, 0x7F0000000000, 0x7F0040
 
 
 def test_locks_are_named_by_the_symbol_there_else_as_the_kernel_calls_them(tmp_path: Path) -> None:
@@ -115,15 +115,25 @@ def test_locks_are_named_by_the_symbol_there_else_as_the_kernel_calls_them(tmp_p
     told = hooks()
     told.objects = Objects([known])
     waits = [(20 + n, 0, "lock-contended", WRITE, lock)
-             for n, lock in enumerate((KERNEL_LOCK, APP_LOCK, 0, APP_LOCK, NAMELESS))]  # fmt: skip
-    kept = [[KERNEL_LOCK & (1 << 64) - 1, b"vm map".hex()], [APP_LOCK, b"not this".hex()], [1234, b"never".hex()]]
+             for n, lock in enumerate((KERNEL_LOCK, APP_LOCK, 0, APP_LOCK, NAMELESS, POINTED, BESIDE))]  # fmt: skip
+    kept = [
+        [KERNEL_LOCK & (1 << 64) - 1, b"vm map".hex(), 0],
+        [APP_LOCK, b"not this".hex(), 0],
+        [1234, b"never".hex(), 0],
+        [POINTED, "", APP_LOCK - 0x38],
+        [BESIDE, "", APP_LOCK],
+        [NAMELESS, "", 1],
+    ]
     write(tmp_path, events=[EVENTS_SEEN[0], *waits, EVENTS_SEEN[-1]], about=summary(locks=kept))
     locks = decode.decode(tmp_path, told, SAID).locks
-    assert locks.to_pylist() == [
-        {"address": KERNEL_LOCK, "name": "vm map"}, {"address": APP_LOCK, "name": "ring+0x38"}]  # fmt: skip
+    assert {lock["address"]: lock["name"] for lock in locks.to_pylist()} == {
+        KERNEL_LOCK: "vm map", APP_LOCK: "ring+0x38", POINTED: "*ring", BESIDE: "*(ring+0x38)"}  # fmt: skip
 
 
-@pytest.mark.parametrize("locks", [{}, [[1]], [[1, "6x"]], [[-1, "61"]], [[1, "0a"]], [[1, "ff"]], 7, None])
+@pytest.mark.parametrize(
+    "locks",
+    [{}, [[1, "61"]], [[1, "6x", 0]], [[-1, "61", 0]], [[1, "61", -1]], [[1, "0a", 0]], [[1, "ff", 0]], 7, None],
+)
 def test_names_of_locks_that_cannot_be_are_refused(tmp_path: Path, locks: object) -> None:
     if locks == {}:
         assert decoded(tmp_path, locks=locks).locks.num_rows == 0

@@ -29,11 +29,11 @@ def driver(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def play(driver: Path, *lines: str) -> tuple[list[Event], int, dict[int, str]]:
-    """(events, how often the probe had lost track, names of locks) of what happens."""
+    """(events, how often the probe had lost track, names that the kernel has for locks) of what happens."""
     *events, lost, names = ask(driver, text="".join(f"{line}\n" for line in lines))
     fields = [line.split() for line in events]
     said = [(what, int(thread), int(name), int(lock), HOWS[int(how)]) for what, thread, name, lock, how in fields]
-    return said, int(lost.split()[1]), {lock: bytes.fromhex(name).decode() for lock, name in json.loads(names)}
+    return said, int(lost.split()[1]), {lock: bytes.fromhex(name).decode() for lock, name, _ in json.loads(names)}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_any_interleaving(driver: Path, steps: list[tuple[int, str, int, int]]) 
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(
-        st.tuples(st.sampled_from("LewzsuqQ"), st.integers(0, 7), st.integers(0, 4), st.integers(0, 5)), max_size=300
+        st.tuples(st.sampled_from("LewzsuQ"), st.integers(0, 7), st.integers(0, 4), st.integers(0, 5)), max_size=300
     )
 )
 def test_any_disorder(driver: Path, steps: list[tuple[str, int, int, int]]) -> None:
@@ -164,3 +164,26 @@ def test_more_locks_than_there_is_room_for(driver: Path) -> None:
     lines = [line for lock in range(1, 12_000) for line in (f"L 0 2 {lock * 64 + 0x10000}", "z 0 2")]
     said, lost, names = play(driver, "n many", *lines)
     assert (len(said), lost, len(names)) == (2 * 11_999, 0, 8192)
+
+
+VARIABLES, PAGE = 0x10_0000, 0x1000
+
+
+@pytest.mark.parametrize(
+    ("where", "lock", "found"),
+    [
+        (VARIABLES + 8, 0x77_0000, True),
+        (VARIABLES + PAGE - 8, 0x77_0000, True),
+        (VARIABLES + PAGE, 0x77_0000, True),
+        (VARIABLES + 2 * PAGE, 0x77_0000, False),  # a page that is not there
+        (VARIABLES + 3 * PAGE - 8, 0x77_0000, False),
+        (VARIABLES + 3 * PAGE, 0x77_0000, True),
+        (VARIABLES + 3 * PAGE + 24, 0x77_0000, True),  # the last word
+        (VARIABLES + 3 * PAGE + 32, 0x77_0000, False),  # behind the variables
+        (VARIABLES + 8, VARIABLES + 64, False),  # it is a variable itself
+        (VARIABLES + 8, (1 << 63) + 64, False),  # the kernel's
+    ],
+)
+def test_what_points_at_a_lock(driver: Path, where: int, lock: int, found: bool) -> None:
+    (*_, text) = ask(driver, text=f"P 0 0 {where}\nL 0 1 {lock}\nz 0 1\n")
+    assert json.loads(text) == ([[lock, "", where]] if found else [])

@@ -136,6 +136,8 @@ bool config_read(struct config *c, const char *path)
                 wrong = "an event is of no class";
             else if (c->n_hooks > 1 && h[-1].addr >= a)
                 wrong = "hooks are not sorted, or two stand at one address";
+        } else if (sscanf(text, "o %" SCNx64 " %" SCNx64, &a, &b) == 2 && a < b && c->n_variables < VARIABLES) {
+            c->variables[c->n_variables++] = (struct range){a, b};
         } else if (!strncmp(text, "v ", 2)) {
             if (!source_line(c, text + 2))
                 wrong = "a place to look at is none";

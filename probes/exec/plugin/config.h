@@ -93,6 +93,11 @@ struct signals {
     size_t n_begins, n_ends;
 };
 
+struct range {
+    uint64_t first, end;
+};
+
+#define VARIABLES 16
 struct config {
     uint64_t kernel_first, kernel_last; /* what is the kernel's, even where no function is known */
     bool shared;                        /* the app has its addresses in the same half, and may call the kernel */
@@ -100,6 +105,8 @@ struct config {
     size_t n_functions;
     struct hook *hooks; /* sorted by addr, one per addr */
     size_t n_hooks;
+    struct range variables[VARIABLES]; /* the app's own, which may point at its locks */
+    size_t n_variables;
     struct window window;
     struct signals signals;
 };

@@ -7,15 +7,19 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define NAMES 16384u /* a power of two: the most locks whose names are kept */
+#define LOCKS 16384u /* a power of two: twice the most locks of which something is kept */
 #define NAME_BYTES 63
+#define SEARCHED (1 << 20) /* bytes of variables that are looked through, at most */
+#define SEARCHES 1024
 
-static struct {
-    uint64_t lock; /* 0: free */
+/* What is known of locks that were waited for. */
+static struct known {
+    uint64_t address; /* 0: free */
+    uint64_t pointer; /* the address of a variable that points at it, or 0 */
     char name[NAME_BYTES + 1];
-} names[NAMES];
-static uint32_t n_names;
-static pthread_mutex_t table = PTHREAD_MUTEX_INITIALIZER; /* of these two */
+} locks[LOCKS];
+static uint32_t n_locks, n_searches;
+static pthread_mutex_t table = PTHREAD_MUTEX_INITIALIZER; /* of these */
 
 /* Reads a text at `from`, never beyond what is mapped; false if it is none that can be shown. */
 static bool read_text(uint64_t from, char to[NAME_BYTES + 1])
@@ -39,41 +43,71 @@ static bool read_text(uint64_t from, char to[NAME_BYTES + 1])
 }
 
 /* The place of a new lock, or NULL for one that is there, and if there is no more room. */
-static char *place_of(uint64_t address)
+static struct known *new_lock(uint64_t address)
 {
-    uint32_t i = (uint32_t)((address * 0x9e3779b97f4a7c15u) >> 32) % NAMES;
-    while (names[i].lock && names[i].lock != address)
-        i = (i + 1) % NAMES;
-    if (names[i].lock || n_names == NAMES / 2)
+    uint32_t i = (uint32_t)((address * 0x9e3779b97f4a7c15u) >> 32) % LOCKS;
+    while (locks[i].address && locks[i].address != address)
+        i = (i + 1) % LOCKS;
+    if (locks[i].address || n_locks == LOCKS / 2)
         return NULL;
-    n_names++;
-    names[i].lock = address;
-    return names[i].name;
+    n_locks++;
+    locks[i].address = address;
+    return &locks[i];
 }
 
-/* Keeps what the kernel calls a lock, the first time that it is waited for. */
-static void remember_name(uint64_t address, int64_t offset)
+/* Which of the app's variables points at a lock of its, if it is none of them itself; 0 for none. */
+static uint64_t pointer_to(uint64_t address)
+{
+    uint64_t words[512], left = SEARCHED;
+    if (address >= config.kernel_first && address <= config.kernel_last)
+        return 0;
+    for (size_t i = 0; i < config.n_variables; i++)
+        if (address >= config.variables[i].first && address < config.variables[i].end)
+            return 0;
+    for (size_t i = 0; i < config.n_variables && n_searches < SEARCHES; i++) {
+        uint64_t at = (config.variables[i].first + 7) & ~(uint64_t)7, end = config.variables[i].end;
+        while (at + sizeof words[0] <= end && left) {
+            uint64_t n = sizeof words - at % sizeof words; /* to the page's end: it is there as a whole or not at all */
+            n = n < end - at ? n : (end - at) & ~(uint64_t)7;
+            n = n < left ? n : left;
+            if (guest_memory(at, words, n))
+                for (uint64_t w = 0; w < n / sizeof words[0]; w++)
+                    if (words[w] == address)
+                        return at + w * sizeof words[0];
+            at += n;
+            left -= n;
+        }
+    }
+    n_searches++;
+    return 0;
+}
+
+/* Keeps what can be known of a lock, the first time that it is waited for. */
+static void remember(uint64_t address, int64_t name_at)
 {
     uint64_t at;
     lock(&table);
-    char *name = place_of(address);
-    if (name && (!guest_memory(address + (uint64_t)offset, &at, sizeof at) || !read_text(at, name)))
-        name[0] = 0;
+    struct known *l = new_lock(address);
+    if (l) {
+        l->pointer = pointer_to(address);
+        if (name_at < 0 || !guest_memory(address + (uint64_t)name_at, &at, sizeof at) || !read_text(at, l->name))
+            l->name[0] = 0;
+    }
     unlock(&table);
 }
 
 void locks_write(FILE *f)
 {
-    bool first = true;
+    const char *before = "";
     fputc('[', f);
-    for (uint32_t i = 0; i < NAMES; i++) {
-        if (!names[i].lock || !names[i].name[0])
+    for (const struct known *l = locks; l < locks + LOCKS; l++) {
+        if (!l->name[0] && !l->pointer)
             continue;
-        fprintf(f, "%s[%" PRIu64 ", \"", first ? "" : ", ", names[i].lock);
-        for (const char *p = names[i].name; *p; p++)
+        fprintf(f, "%s[%" PRIu64 ", \"", before, l->address);
+        for (const char *p = l->name; *p; p++)
             fprintf(f, "%02x", (unsigned char)*p);
-        fputs("\"]", f);
-        first = false;
+        fprintf(f, "\", %" PRIu64 "]", l->pointer);
+        before = ", ";
     }
     fputc(']', f);
 }
@@ -143,8 +177,8 @@ void lock_hook(struct vcpu *v, struct hook *h)
         }
         end(v);
     } else if (h->kind != HOOK_LOCK_ENTRY && !w->begun) { /* who is woken and waits again has not had it yet */
-        if (w->name_at >= 0 && w->lock)
-            remember_name(w->lock, w->name_at);
+        if (w->lock)
+            remember(w->lock, w->name_at);
         begin(v, w);
     }
 }

@@ -34,7 +34,7 @@ struct thread;
 void lock_hook(struct vcpu *v, struct hook *h);
 /* The thread, the vCPU's, has left the kernel, where none of its waits can be open. */
 void locks_left(struct vcpu *v);
-/* Writes what the kernel calls its locks, as JSON: [[address, name in hexadecimal], ...]. */
+/* Writes what is known of locks, as JSON: [[address, what the kernel calls it in hexadecimal, what points at it], ...]. */
 void locks_write(FILE *f);
 
 #endif
