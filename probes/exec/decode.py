@@ -13,8 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from probes.events import EVENT_KINDS, EVENTS, FRAMES, HOWS, LEDGER, PHASES, ROLES, STACKS
-from probes.exec import frames
-from probes.exec import locks
+from probes.exec import frames, locks
 from probes.exec.configure import Hooks
 from probes.exec.frames import Functions, Tree
 from probes.exec.said import Phase

@@ -20,8 +20,6 @@ from probes.exec import decode, frames
 from probes.exec.configure import Hooks
 from probes.exec.decode import Tables
 from probes.exec.said import Phase
-from probes.objects import Objects
-from probes.symbols import SymbolTable
 from profiler.errors import ProbeLoss
 from tests import synthetic
 
@@ -105,41 +103,6 @@ def write(
 def decoded(out: Path, said: Sequence[Phase] = SAID, **changes: Any) -> Tables:
     write(out, about=summary(**changes))
     return decode.decode(out, hooks(), said)
-
-
-KERNEL_LOCK, APP_LOCK, NAMELESS, POINTED, BESIDE = -0x7E0000000000 + 0x40, 0x4CB4F8, 0x7F00, 0x7F0000000000, 0x7F0040
-
-
-def test_locks_are_named_by_the_symbol_there_else_as_the_kernel_calls_them(tmp_path: Path) -> None:
-    known = SymbolTable(np.array([APP_LOCK - 0x38], np.uint64), np.array([0x100], np.uint64), ["ring"])
-    told = hooks()
-    told.objects = Objects([known])
-    waits = [(20 + n, 0, "lock-contended", WRITE, lock)
-             for n, lock in enumerate((KERNEL_LOCK, APP_LOCK, 0, APP_LOCK, NAMELESS, POINTED, BESIDE))]  # fmt: skip
-    kept = [
-        [KERNEL_LOCK & (1 << 64) - 1, b"vm map".hex(), 0],
-        [APP_LOCK, b"not this".hex(), 0],
-        [1234, b"never".hex(), 0],
-        [POINTED, "", APP_LOCK - 0x38],
-        [BESIDE, "", APP_LOCK],
-        [NAMELESS, "", 1],
-    ]
-    write(tmp_path, events=[EVENTS_SEEN[0], *waits, EVENTS_SEEN[-1]], about=summary(locks=kept))
-    locks = decode.decode(tmp_path, told, SAID).locks
-    assert {lock["address"]: lock["name"] for lock in locks.to_pylist()} == {
-        KERNEL_LOCK: "vm map", APP_LOCK: "ring+0x38", POINTED: "*ring", BESIDE: "*(ring+0x38)"}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "locks",
-    [{}, [[1, "61"]], [[1, "6x", 0]], [[-1, "61", 0]], [[1, "61", -1]], [[1, "0a", 0]], [[1, "ff", 0]], 7, None],
-)
-def test_names_of_locks_that_cannot_be_are_refused(tmp_path: Path, locks: object) -> None:
-    if locks == {}:
-        assert decoded(tmp_path, locks=locks).locks.num_rows == 0
-        return
-    with pytest.raises(ProbeLoss):
-        decoded(tmp_path, locks=locks)
 
 
 def test_what_needs_the_guests_registers(tmp_path: Path) -> None:
