@@ -22,7 +22,7 @@ from profiler.errors import NothingToShow
 
 _LOCK: Final = (Column("lock", "lock", "text"), Column("function", "function", "text", 8))
 _SPACE, _OPERATION = Column("space", "of", "text", 7), Column("operation", "operation", "text")
-_STACK: Final = Column("stack", "stack", "text")
+_STACK: Final = Column("stack", "stack", "text", below=True)
 _VALUES: Final = (
     Column("count", "count"), Column("open", "open", spare=6), Column("slept", "slept"), Column("spun", "spun"),
     Column("wait_ns", "wait ns"), Column("p50", "p50"), Column("p90", "p90", spare=4), Column("p99", "p99", spare=3),

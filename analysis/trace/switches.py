@@ -21,7 +21,7 @@ from profiler.errors import NothingToShow
 _THREAD: Final = (Column("thread", "thread"), Column("role", "role", "text"), Column("name", "name", "text"))
 _ROLE: Final = (Column("role", "role", "text"),)
 _VALUES: Final = (
-    Column("switches", "switches"), Column("blocked", "blocked"), Column("yielded", "yielded"),
+    Column("switches", "switches"), Column("blocked", "blocked"), Column("yielded", "yielded", spare=1),
     Column("exited", "exited", spare=4), Column("preempted", "preempt"), Column("unknown", "?", spare=9),
     Column("on_ns", "on-CPU ns"), Column("irq_ns", "irq ns", spare=3), Column("idle_ns", "idle ns", spare=3),
     Column("wakeups", "wakeups", spare=2),
@@ -34,7 +34,7 @@ _VALUES: Final = (
 )  # fmt: skip
 _HEADLINE: Final = ("switches", "latency_p50", "on_ns")
 _PAIR: Final = (Column("from", "from", "text"), Column("to", "to", "text"))
-_PAIRS: Final = (Column("switches", "switches"), Column("blocked", "blocked"), Column("yielded", "yielded"),
+_PAIRS: Final = (Column("switches", "switches"), Column("blocked", "blocked"), Column("yielded", "yielded", spare=1),
                  Column("exited", "exited"), Column("preempted", "preempted"))  # fmt: skip
 _SAID: Final = ("blocked", "yielded", "exited", "preempted")
 

@@ -21,6 +21,7 @@ class Column:
     title: str
     kind: Kind = "number"
     spare: int = 0
+    below: bool = False  # a text too long for a column: in a line of its own
 
 
 @dataclass(frozen=True)

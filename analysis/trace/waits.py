@@ -31,7 +31,7 @@ _WHAT: Final = ("blocked", "run queue", "idle")
 _BLOCKED, _QUEUED, _IDLE = range(3)
 _CLASSES: Final = ("timer", "device", "ipi")
 # What ended a wait: a thread (its role), an interrupt of a class, or one of these.
-_ENDS: Final = ("", *ROLES, *_CLASSES, "interrupt", "the CPU's release", "the window's end")
+_ENDS: Final = ("", *ROLES, *_CLASSES, "interrupt", "a free CPU", "the window's end")
 _RELEASE, _WINDOW = len(_ENDS) - 2, len(_ENDS) - 1
 Irqs = tuple[Ints, Ints]
 """By event: a position in ``_CLASSES`` or -1, and the code of a name."""

@@ -65,7 +65,8 @@ def _single(table: Table, width: int, limit: int | None) -> Iterator[str]:
     rows = table.rows if limit is None else table.rows[:limit]
     cells = [[_cell(column, row[place]) for row in rows] for place, column in enumerate(table.columns)]
     # A text that nothing is known of is left out, and so is the first figure that there is no room for.
-    shown = [place for place, column in enumerate(table.columns) if column.kind != "text" or {*cells[place]} != {"-"}]
+    told = [place for place, column in enumerate(table.columns) if column.kind != "text" or {*cells[place]} != {"-"}]
+    shown, below = ([place for place in told if table.columns[place].below == under] for under in (False, True))
     bare = {place for place in shown if {*cells[place]} <= {"-", "0"}}
     widths = [max([len(column.title), *map(len, some)]) for column, some in zip(table.columns, cells, strict=True)]
     keys = [place for place in shown if table.columns[place].kind == "text"]
@@ -80,6 +81,7 @@ def _single(table: Table, width: int, limit: int | None) -> Iterator[str]:
     yield _line([(table.columns[place], table.columns[place].title, widths[place]) for place in shown], width)
     for row in range(len(rows)):
         yield _line([(table.columns[place], cells[place][row], widths[place]) for place in shown], width)
+        yield from (f"{fit(f'    {cells[place][row]}', width).rstrip()}\n" for place in below)
     yield from _rest(len(table.rows) - len(rows))
 
 

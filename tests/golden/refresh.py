@@ -2,7 +2,7 @@
 
 Boots the real guests (half a minute for ``linux``; minutes for the others, which need the kernels of ``KERNELS`` in
 ``weaklink guests list``) and replaces the recordings; with ``--texts`` it keeps them and writes only what is computed
-from them.  Read the difference before committing it: it is what users will see.
+from them (docs/traces.md has some too).  Read the difference before committing it: it is what users will see.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from images import apps
 from probes import archive
 from probes.recording import Recording
 from profiler import recorded
+from tests.golden import examples
 
 HERE = Path(__file__).resolve().parent
 CLIENT = HERE.parents[1] / "docs" / "redis_client.c"
@@ -130,3 +131,4 @@ if __name__ == "__main__":
             GOLDEN[name].record()
         GOLDEN[name].text.write_text(GOLDEN[name].explained(), encoding="utf-8")
     KEYS.write_text(keys(), encoding="utf-8")
+    examples.rewrite()

@@ -128,7 +128,7 @@ def test_waits_name_what_ended_them_and_idle_is_charged_to_who_goes_on(
     found = {some(row, "what", "role", "operation", "ended_by"): int(row["ns"]) for row in rows(capsys, "waits", one)}
     assert found["blocked", "main", "pthread_mutex_lock", "app pthread_mutex_unlock"] == 20
     assert found["blocked", "main", "read", "timer"] == 530
-    assert found["run queue", "app", "user", "the CPU's release"] == 750
+    assert found["run queue", "app", "user", "a free CPU"] == 750
     assert found["idle", "main", "read", "timer"] == 500
     assert sum(ns for key, ns in found.items() if key[0] == "idle") == 500
 
