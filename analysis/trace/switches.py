@@ -21,14 +21,14 @@ from profiler.errors import NothingToShow
 _THREAD: Final = (Column("thread", "thread"), Column("role", "role", "text"), Column("name", "name", "text"))
 _ROLE: Final = (Column("role", "role", "text"),)
 _VALUES: Final = (
-    Column("switches", "switches"), Column("blocked", "blocked"), Column("yielded", "yielded", spare=1),
+    Column("switches", "switch"), Column("blocked", "blocked"), Column("yielded", "yielded", spare=1),
     Column("exited", "exited", spare=4), Column("preempted", "preempt"), Column("unknown", "?", spare=9),
-    Column("on_ns", "on-CPU ns"), Column("irq_ns", "irq ns", spare=3), Column("idle_ns", "idle ns", spare=3),
+    Column("on_ns", "on-CPU"), Column("irq_ns", "irq ns", spare=3), Column("idle_ns", "idle ns", spare=3),
     Column("wakeups", "wakeups", spare=2),
     Column("latency_p50", "lat p50"), Column("latency_p90", "lat p90", spare=6),
-    Column("latency_p99", "lat p99", spare=1),
+    Column("latency_p99", "lat p99", spare=2),
     Column("latency_max", "lat max"),
-    Column("queued_ns", "queued ns"), Column("queued_p50", "q p50", spare=5), Column("queued_p90", "q p90", spare=5),
+    Column("queued_ns", "queued"), Column("queued_p50", "q p50", spare=5), Column("queued_p90", "q p90", spare=5),
     Column("queued_p99", "q p99", spare=5), Column("queued_max", "q max", spare=5),
     Column("woken_by", "woken by", "text"),
 )  # fmt: skip
@@ -153,8 +153,8 @@ def _pairs(
 
 def _notes(inferred: int) -> tuple[str, ...]:
     notes = [
-        "Lat: from the wake-up until the thread ran. Queued: time that it could have run and did not, from a wake-up,"
-        " preemption or yield on. On-CPU ns: without interrupts and idle."
+        "Lat: ns from the wake-up until the thread ran. Queued: ns that it could have run and did not, from a wake-up,"
+        " preemption or yield on. On-CPU: ns, without interrupts and idle."
     ]
     if inferred:
         notes.append(
