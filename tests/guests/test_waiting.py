@@ -67,7 +67,7 @@ def test_nothing_odd_happened(seen: Recording) -> None:
     assert kind_of(seen) != "linux" or set(statuses.values()) == {"ok"}
     assert not any(seen.manifest["probe"]["trouble"].values())  # type: ignore[typeddict-item]
     able = seen.manifest["probe"]["capabilities"]
-    for name in ("lock slow paths", "ends of waits for locks", "which lock", "packets", "packet sizes"):
+    for name in ("lock slow paths", "which lock", "packets", "packet sizes"):
         assert able[name]["available"], name
     missing = {entry["what"].split()[0] for entry in seen.manifest["probe"]["not_hooked"]}
     assert not {kind for kind in missing if kind.startswith(("lock", "packet"))}

@@ -105,6 +105,16 @@ def decoded(out: Path, said: Sequence[Phase] = SAID, **changes: Any) -> Tables:
     return decode.decode(out, hooks(), said)
 
 
+def test_packets_whose_length_was_not_found(tmp_path: Path) -> None:
+    told = hooks()
+    told.kinds = ["op", "op", "syscall", "packet"]
+    told.not_hooked = [{"what": "packet-length", "reason": "not one such field in skb_push"}]
+    write(tmp_path)
+    able = decode.decode(tmp_path, told, SAID).capabilities
+    assert able["packets"]["available"]
+    assert able["packet sizes"] == {"available": False, "reason": "not one such field in skb_push"}
+
+
 def test_what_needs_the_guests_registers(tmp_path: Path) -> None:
     assert decoded(tmp_path).capabilities["which lock"]["available"]
     without = decoded(tmp_path, guest=False).capabilities

@@ -167,7 +167,7 @@ static void goes_on(struct vcpu *v, struct thread *other)
     if (how == HOW_EXITED)
         put(v, EV_THREAD_EXIT, HOW_NONE, NAME_NONE, 0);
     put(v, EV_SWITCH, how, NAME_NONE, other->index);
-    t->waits.stopped++;
+    t->waits.stopped += how != HOW_PREEMPTED; /* whoever waits for a lock and is made to stop still spins */
     charge(v);
     pending_ends(v); /* another thread's, or another phase's, must not be taken for it */
     work_done(v);
