@@ -35,7 +35,7 @@ TABLE: Final = {
     "wake-ups": Capability(hooks=("wake",)),
     "lock slow paths": Capability(hooks=("lock", "lock-wait")),
     "which lock": Capability(hooks=("lock", "lock-entry"), needs_guest=True),
-    "packets": Capability(hooks=("packet",)),
+    "packets": Capability(hooks=("packet", "packet-read")),
     "packet sizes": Capability(hooks=("packet-length",), needs_guest=True),
     "new threads": Capability(hooks=("new",)),
     "ends of threads": Capability(hooks=("stop-entry",)),

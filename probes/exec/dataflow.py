@@ -107,6 +107,13 @@ def widened(code: Code, address: int, size: int, argument: int) -> set[int]:
     return found
 
 
+def read(code: Code, address: int, size: int, argument: int, offset: int) -> list[int]:
+    """Give the instructions that do no more than read 4 bytes at that offset in what ``argument`` points at."""
+    wanted = Value(argument, (offset,))
+    return [insn.address for insn, known in walk(code, address, size)
+            if insn.mnemonic == "mov" and _field(insn, known, 1, 4) == wanted]  # fmt: skip
+
+
 def _follow(insn: CsInsn, known: dict[str, Value]) -> None:
     from capstone import x86_const as x86
 

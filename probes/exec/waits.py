@@ -18,6 +18,8 @@ first whose function there is.  More of both:
                                 TO as argument M
     at = [NAME]                 of a LOCK: entering is no wait, calling one of these from there is; [] is none
 
+    each = true                 of a PACKET: a function may get several at once, and reads the length of each just once
+
 A FIELD is { function = NAME, argument = N, ... }: the only one in what the function's argument N points at
       stored = M                where it stores its argument M
       added = M                 to which it adds its argument M
@@ -70,8 +72,25 @@ def packets(finder: Finder, rules: Mapping[str, Any]) -> None:
         for rule in _alternatives(finder, "packet", rules.get(key, [])):
             source = _source(finder, "packet", rule)
             source = (*source[:-1], source[-1] + length) if length is not None and source else ()
-            place = Place("packet", rule["function"], received, source)
-            finder.places |= dict.fromkeys(finder.entries(rule["function"]), place)
+            where, kind = finder.entries(rule["function"]), "packet"
+            if rule.get("each") and length is not None:
+                reads = _reads(finder, rule, length)
+                where, kind, source = ([reads], "packet-read", ()) if reads else (where, kind, source)
+            finder.places |= dict.fromkeys(where, Place(kind, rule["function"], received, source))
+
+
+def _reads(finder: Finder, rule: Mapping[str, Any], length: int) -> int | None:
+    """Give the only instruction of a function that reads the length of its packet."""
+    symbol = rule["function"]
+    found = [
+        reading
+        for at, size in finder.functions(symbol)
+        for reading in dataflow.read(finder.code, at, size, rule["argument"], length)
+    ]
+    if len(found) == 1:
+        return found[0]
+    finder.lacks(f"packet-read {symbol}", f"{len(found)} instructions read the length: only the first of many is seen")
+    return None
 
 
 def _alternatives(finder: Finder, kind: str, rules: Sequence[Any]) -> list[Mapping[str, Any]]:

@@ -156,6 +156,15 @@ def test_each_datagram_is_a_packet_sent_and_one_received(seen: Recording) -> Non
     assert order == ["sent", "received"] * DATAGRAMS
 
 
+def test_all_that_is_sent_is_received(seen: Recording) -> None:
+    events = events_of(seen)
+    packets = events[events["kind"] == "packet"]
+    counts = packets["how"].astype(str).value_counts().to_dict()
+    assert counts["sent"] > 2 * DATAGRAMS
+    assert abs(counts["sent"] - counts["received"]) <= 1, "all but what is under way at the end"
+    assert packets["value"].min() > 0
+
+
 def test_each_connection_is_as_many_packets(seen: Recording) -> None:
     events = events_of(seen)
     packets = events[(events["kind"] == "packet") & (events["phase"] == CONNECTED)]

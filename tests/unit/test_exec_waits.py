@@ -196,6 +196,30 @@ def test_packets_are_seen_where_their_length_is_not(tmp_path: Path) -> None:
     assert missing == {"packet-length": "not one such field in push", "packet gone": "no such symbol in this kernel"}
 
 
+SEND = "mov %rdi, %r15; 1: mov (%r15), %rbp; mov 0x70(%r15), %r14d; mov %rbp, %r15; test %r15, %r15; jne 1b; ret"
+
+
+@pytest.mark.parametrize(
+    ("body", "reads"),
+    [
+        (SEND, 6),
+        ("mov 0x70(%rdi), %eax; mov 0x74(%rdi), %ecx; mov 0x70(%rdi), %rdx; mov %eax, 0x70(%rdi); ret", 0),
+        ("mov 0x70(%rdi), %eax; mov 0x70(%rdi), %ecx; ret", None),
+        ("mov 0x70(%rsi), %eax; add 0x70(%rdi), %eax; ret", None),
+    ],
+)
+def test_each_of_several_packets_is_seen_where_its_length_is_read(tmp_path: Path, body: str, reads: int | None) -> None:
+    rules = {"sent": [{"function": "send", "argument": 0, "each": True}],
+             "length": [{"function": "push", "argument": 0, "added": 1}]}  # fmt: skip
+    places, missing, at = find(tmp_path, PACKETS | {"send": body}, packet=rules)
+    if reads is None:
+        assert places == {at["send"]: Place("packet", "send", 0, (RDI, 0x70))}
+        assert "only the first of many is seen" in missing["packet-read send"]
+    else:
+        assert places == {at["send"] + reads: Place("packet-read", "send", 0)}
+        assert missing == {}
+
+
 # -- what becomes of arguments -----------------------------------------------------------------------------------------
 
 

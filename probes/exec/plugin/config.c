@@ -88,7 +88,7 @@ bool config_read(struct config *c, const char *path)
     static const char *const kinds[HOOK_KINDS] = {
         "op",    "syscall", "syscall-exit", "handler",    "fault",     "trap", "irq", "device",
         "timer", "lock",    "lock-entry",   "lock-wait",  "lock-end",  "packet",
-        "stop-before", "stop-entry", "stop-inside", "switch-out", "switch-in", "wake", "new", "ready"};
+        "stop-before", "stop-entry", "stop-inside", "switch-out", "switch-in", "wake", "new", "ready", "packet-read"};
     FILE *f = fopen(path, "r");
     if (!f)
         return complain(path, 0, "cannot be opened");

@@ -49,6 +49,7 @@ enum hook_kind {
     HOOK_WAKE,
     HOOK_NEW,
     HOOK_READY,
+    HOOK_PACKET_READ,  /* no thread: where the length of a packet is read */
     HOOK_KINDS
 };
 

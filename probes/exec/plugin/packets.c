@@ -6,11 +6,22 @@
 
 #define LARGEST (1 << 24) /* what says more of itself is no packet */
 
-void packet_hook(struct vcpu *v, const struct hook *h)
+static void put_packet(struct vcpu *v, const struct hook *h, bool known, uint64_t length_at)
 {
-    uint64_t at;
     int32_t bytes;
-    if (!guest_find_value(&h->source, &at) || !guest_memory(at, &bytes, sizeof bytes) || bytes < 0 || bytes > LARGEST)
+    if (!known || !guest_memory(length_at, &bytes, sizeof bytes) || bytes < 0 || bytes > LARGEST)
         bytes = -1;
     put(v, EV_PACKET, h->disp ? HOW_RECEIVED : HOW_SENT, h->name, bytes);
+}
+
+void packet_hook(struct vcpu *v, const struct hook *h)
+{
+    uint64_t at = 0;
+    bool known = guest_find_value(&h->source, &at);
+    put_packet(v, h, known, at);
+}
+
+void packet_read(struct vcpu *v, const struct hook *h, uint64_t at)
+{
+    put_packet(v, h, true, at);
 }

@@ -6,6 +6,7 @@
  */
 #include "switches.h"
 
+#include "packets.h"
 #include "results.h"
 #include "state.h"
 
@@ -205,6 +206,9 @@ void on_access(unsigned vcpu, uint32_t info, uint64_t vaddr, void *udata)
         break;
     case HOOK_NEW:
         is_new(v, task);
+        break;
+    case HOOK_PACKET_READ:
+        packet_read(v, h, vaddr);
         break;
     case HOOK_READY: /* the kernel has more ways than HOOK_WAKE to make a thread go on */
         other = threads_find(task);
