@@ -30,3 +30,7 @@ lint: setup
 # what the probe costs, how long boot and start-up take
 bench *ARGUMENTS: setup
     python -m tests.bench {{ ARGUMENTS }}
+
+# the probe against strace, ktrace and OSv's tracepoints, in the same run, event by event; for the guests that are here
+equality *ARGUMENTS: setup
+    python -m tests.equality {{ ARGUMENTS }}
