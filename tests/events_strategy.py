@@ -27,7 +27,7 @@ PAIRS = {
     "irq": ("irq-enter", "irq-exit"),
 }
 _ALLOWED = {
-    "": ("op", "syscall", "fault", "irq"), "op": ("syscall", "fault", "irq"), "syscall": ("irq", "fault"),
+    "": ("op", "syscall", "fault", "irq"), "op": ("op", "syscall", "fault", "irq"), "syscall": ("irq", "fault"),
     "fault": ("irq",), "irq": (),
 }  # fmt: skip
 REASONS = ("blocked", "preempted", "yielded", "exited")
@@ -51,6 +51,11 @@ class Call:
     def outermost(self) -> bool:
         """In nothing that a reader of the window can know of: what begins before and ends behind it is not in it."""
         return not any(one.began or one.ended for one in self.inside)
+
+    @property
+    def outermost_of_kind(self) -> bool:
+        """In no other such that a reader can know of."""
+        return not any(one.kind == self.kind and (one.began or one.ended) for one in self.inside)
 
 
 @dataclass
@@ -209,10 +214,12 @@ class Machine:
                 self.calls.append(call)
 
     def switch(self, thread: Thread, other: Thread, vcpu: int, how: str) -> None:
-        if how == "exited":
-            self.say(vcpu, thread, "thread-exit")
-        self.say(vcpu, thread, "switch", how=how, value=other.number)
+        # Kernels tell that a thread has exited by an event, by why it stops, or by both.
         thread.gone = how == "exited"
+        if thread.gone and thread.number % 3:
+            self.say(vcpu, thread, "thread-exit")
+        said = "" if thread.gone and thread.number % 3 == 1 else how
+        self.say(vcpu, thread, "switch", how=said, value=other.number)
         thread.stop = Stop(thread.number, how, self.clock)
         self._stopped(thread)
         assert other.stop is not None

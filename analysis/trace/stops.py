@@ -78,7 +78,7 @@ def stops(line: Timeline) -> Stops:
     into = ins[np.searchsorted(ins, at)]
     into = np.where(into < limit, into, -1)
     woken = wakes[np.searchsorted(wakes, at)]
-    woken = np.where(woken < np.where(into >= 0, into, limit), woken, -1)
+    woken = np.where(woken < limit, woken, -1)
     said = np.array([REASONS.index(how) if how in REASONS else 0 for how in HOW], dtype=np.int32)
     reason = np.full(len(at), REASONS.index("before"), dtype=np.int32)
     reason[line.kind[at] == NEW] = REASONS.index("new")

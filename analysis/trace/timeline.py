@@ -92,7 +92,6 @@ class Timeline:
         passed = np.zeros(len(self), dtype=np.int64)
         np.subtract(self.time[1:], self.time[:-1], out=passed[1:])
         passed[1:][~mask[:-1]] = 0
-        passed[self.firsts[:-1]] = 0
         return np.cumsum(passed, out=passed)
 
     def depth(self, enters: Sequence[str], exits: Sequence[str]) -> tuple[Codes, Mask]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from probes.events import EVENT_KINDS, HOWS
 from probes.recording import Recording
-from profiler.errors import RecordingInvalid
+from profiler.errors import NothingToShow, RecordingInvalid
 
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
@@ -22,6 +22,8 @@ KIND: Final = {name: code for code, name in enumerate(EVENT_KINDS)}
 HOW: Final = {name: code for code, name in enumerate(HOWS)}
 NAMES: Final = ("", "background", "user", "interrupt")
 """The first codes of names: not known, and what threads do outside operations."""
+MOST: Final = 30_000_000
+"""Events of a window that are looked at together: they take some 100 bytes each."""
 _EDGES: Final = ("phase-begin", "phase-end")
 
 
@@ -72,6 +74,7 @@ class _Part:
     opened: int
     rows: list[dict[str, npt.NDArray[Any]]] = field(default_factory=list)
     running: dict[int, int] = field(default_factory=dict)
+    size: int = 0
 
 
 _COLUMNS: Final = {
@@ -172,6 +175,11 @@ def _add(part: _Part, rows: dict[str, npt.NDArray[Any]], first: int, last: int, 
         if vcpu not in part.running:
             part.running[vcpu] = int(piece["thread"][(piece["vcpu"] == vcpu).argmax()])
     part.rows.append({name: values[keep] for name, values in piece.items()})
+    part.size += len(part.rows[-1]["time"])
+    if part.size > MOST:
+        raise NothingToShow(
+            f"a phase has more than {MOST:,} events, too many at once", hint="show a part of it: --since and --until"
+        )
 
 
 def _follow(part: _Part, rows: dict[str, npt.NDArray[Any]]) -> None:

@@ -65,7 +65,7 @@ def test_every_call_is_found_once_with_what_it_cost(story: Story) -> None:
         truth = [
             (call.thread, call.name, call.began, call.ended,
              tuple(call.spent[state] for state in STATES) if call.began and call.ended else None)
-            for call in story.calls if call.kind == kind
+            for call in story.calls if call.kind == kind and call.outermost_of_kind
         ]  # fmt: skip
         assert Counter(found) == Counter(truth)
 
@@ -136,6 +136,7 @@ def test_how_a_recording_is_cut_into_pieces_makes_no_difference(story: Story, pi
 @given(stories(), st.integers(0, 300), st.integers(1, 300))
 def test_a_span_of_a_window_adds_up_too(story: Story, since: int, length: int) -> None:
     (window,) = windows(Played(story), [PHASE], NEEDED, since=since, until=since + length)  # type: ignore[arg-type]
+    assert ((window.begin <= window.time) & (window.time < window.opened + since + length)).all()
     line = timeline(window)
     whole = max(0, min(story.end, story.begin + since + length) - (story.begin + since))
     assert window.end - window.begin == whole
