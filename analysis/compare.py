@@ -19,6 +19,7 @@ from analysis.overview import overview
 from analysis.rank import Finding, rank
 from analysis.statistics import FEW_SEEDS, Change
 from analysis.text import listed
+from analysis.vcpus import statistical
 from probes.recording import Recording
 from profiler.errors import NotComparable
 
@@ -298,7 +299,8 @@ def _leads(instructions: Change, string_bytes: Change, alike: bool) -> Cost:
 
 
 def _notes(guests: Mapping[str, Sequence[Recording]], people: Sequence[Guest], measure: Scope) -> tuple[str, ...]:
-    notes = [measure.why] if measure.why else []
+    first = next(iter(guests.values()))[0]  # all have as many vCPUs
+    notes = [note for note in (statistical(first.manifest), measure.why) if note]
     # Seeds that change nothing are not too few.
     fewest = min((guest.runs for guest in people if guest.runs > 1 or len(guest.seeds) == 1), default=FEW_SEEDS)
     if fewest == 1:

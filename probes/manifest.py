@@ -93,10 +93,23 @@ class NotHooked(TypedDict):
     reason: str
 
 
+class VcpuManifest(TypedDict):
+    """What the counters of one of several vCPUs said of a phase; ``idle_ns`` by the host's clock."""
+
+    phase: int
+    vcpu: int
+    instructions: int
+    rep_iterations: int
+    idle_ns: int
+
+
 class ProbeManifest(TypedDict):
     """How the run was watched.  ``block`` mode over-counts by up to 0.5 %."""
 
     mode: Literal["exact", "block"]
+    statistical: NotRequired[bool]
+    """Several vCPUs ran at the same time: no other run is the same, not even of the same seed."""
+    vcpus: NotRequired[list[VcpuManifest]]
     capabilities: dict[str, Capability]
     not_hooked: list[NotHooked]
     lost_events: int

@@ -12,6 +12,7 @@ from profiler import __version__
 from profiler.campaign import Result, RunFailed
 from profiler.errors import GuestExit, GuestHang, GuestPanic, UsageError
 from profiler.machine import boot, locate, qemu, verdict
+from profiler.machine import vcpus as several
 from profiler.machine.command import CPU, Command
 from profiler.plan import Run
 from profiler.subject import Subject, window_entry
@@ -41,7 +42,8 @@ class Prepared:
 class ExecRecorder:
     """Records runs of one app with the exec probe.  What all runs share is made once: the app, the plugin, the hooks.
 
-    Making one may raise QemuMissing, ToolMissing, ProbeBuild.
+    Making one may raise QemuMissing, ToolMissing, ProbeBuild, and UsageError if ``mode`` and ``vcpus`` do not go
+    together.
     ``step`` is told, in a few words, what is being done; ``on_line`` gets the guest's console, safe to show.
     """
 
@@ -49,7 +51,8 @@ class ExecRecorder:
         self,
         subject: Subject,
         *,
-        mode: str = "exact",
+        mode: str | None = None,
+        vcpus: int = 1,
         stacks: bool = False,
         limits: boot.Limits | None = None,
         step: Callable[[str], None] = lambda text: None,
@@ -58,8 +61,9 @@ class ExecRecorder:
         from images import store
         from probes.exec import build
 
-        self._mode, self._stacks, self._limits, self._step, self._on_line = mode, stacks, limits, step, on_line
+        self._stacks, self._limits, self._step, self._on_line = stacks, limits, step, on_line
         self._qemu = qemu.find()
+        self._vcpus, self.mode = vcpus, several.mode(vcpus, mode, self._qemu.version, stacks=stacks)
         self._cache = store.cache_dir()
         self._subject = subject
         step("building the probe")
@@ -85,7 +89,8 @@ class ExecRecorder:
         args = self._subject.arguments(run.seed)
         if guest.settle_s and program.init:
             args = ["--settle", str(guest.settle_s), *args]
-        bootable = self._located(run, prepare(run.guest, program, args, work=work, progress=self._step))
+        bootable = prepare(run.guest, program, args, work=work, progress=self._step)
+        bootable = self._located(run, replace(bootable, machine=guest.machine_with(self._vcpus)))
         hooks, config = self._configure(bootable, work)
         log = work / "console" if self._subject.window and self._subject.window.listens else None
         self.prepared = Prepared(guest, runtime, program, bootable, hooks, config, log)
@@ -96,7 +101,7 @@ class ExecRecorder:
             "app": {key: manifest["app"][key] for key in self._decisive() if key in manifest["app"]},
             **({"window": manifest["window"]} if "window" in manifest else {}),
             "guest": {key: manifest["guest"][key] for key in ("spec", "kernel_sha256", "symbols_sha256", "append")},
-            "qemu": {key: manifest["qemu"][key] for key in ("version", "machine", "cpu", "memory_mib")},
+            "qemu": {key: manifest["qemu"][key] for key in ("version", "machine", "cpu", "vcpus", "memory_mib")},
             "seed": manifest["seed"],
             "probe": {key: manifest["probe"][key] for key in ("mode", "stacks", "map_sha256", "plugin_sha256")},
         }
@@ -117,7 +122,7 @@ class ExecRecorder:
         bootable, raw = prepared.bootable, work / "probe"
         raw.mkdir()
 
-        plugin = build.argument(self.plugin, prepared.config, raw, self._mode, prepared.console, stacks=self._stacks)
+        plugin = build.argument(self.plugin, prepared.config, raw, self.mode, prepared.console, stacks=self._stacks)
         unaware = self._unaware(prepared, raw)
         self._step("booting")
         outcome = boot.run(
@@ -153,6 +158,8 @@ class ExecRecorder:
         manifest["probe"] |= {"trouble": tables.trouble, "hooks_fired": tables.hooks_fired}
         if tables.stacks_seen is not None:
             manifest["probe"]["stacks_seen"] = tables.stacks_seen
+        if tables.vcpus:
+            manifest["probe"]["vcpus"] = tables.vcpus
         manifest["cost"] = {"wall_s": outcome.wall_s, "cpu_s": outcome.cpu_s, "boot_s": outcome.boot_s}
         manifest["console"] = {"malformed": said.malformed, "dropped_bytes": outcome.console_dropped}
         self._step("writing")
@@ -201,7 +208,7 @@ class ExecRecorder:
             kernel=bootable.kernel.elf,
             initrd=bootable.initrd, append=bootable.append, clock=run.seed.clock,
             random_seed=run.seed.number, qmp_socket=socket, plugin=plugin, disk=bootable.disk,
-            console_log=self.prepared.console if self.prepared and plugin else None,
+            console_log=self.prepared.console if self.prepared and plugin else None, vcpus=self._vcpus,
         )  # fmt: skip
 
     def _unaware(self, prepared: Prepared, raw: Path) -> boot.Unaware | None:
@@ -245,17 +252,18 @@ class ExecRecorder:
             },
             "guest_reports": {},
             "qemu": {
-                "version": self._qemu.release, "machine": bootable.machine, "cpu": CPU, "icount": "shift=0,sleep=off",
-                "vcpus": 1, "memory_mib": bootable.memory_mib + run.seed.memory_mib,
+                "version": self._qemu.release, "machine": bootable.machine, "cpu": CPU,
+                "icount": several.icount(self._vcpus), "vcpus": self._vcpus,
+                "memory_mib": bootable.memory_mib + run.seed.memory_mib,
                 "command": self.command(run, bootable, Path("qmp"), "probe").shown(),
             },
             "seed": {
                 "number": run.seed.number, "rtc": run.seed.clock.isoformat(timespec="seconds"), "spin": run.seed.spin,
             },
             "probe": {
-                "mode": self._mode, "stacks": self._stacks, "capabilities": {},
-                "not_hooked": list(prepared.hooks.not_hooked), "lost_events": 0,
-                "map_sha256": maps.load(bootable.kind).sha256,
+                "mode": self.mode, **({"statistical": True} if self._vcpus > 1 else {}),
+                "stacks": self._stacks, "capabilities": {}, "not_hooked": list(prepared.hooks.not_hooked),
+                "lost_events": 0, "map_sha256": maps.load(bootable.kind).sha256,
                 "plugin_sha256": sha256_file(self.plugin),
             },
         }  # fmt: skip

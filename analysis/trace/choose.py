@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from analysis.columns import phases as rows_of_phases
 from analysis.text import listed, some
 from analysis.trace.trace import Trace
+from analysis.vcpus import statistical
 from probes.recording import Recording
 from profiler.errors import NothingToShow, UsageError
 
@@ -63,6 +64,7 @@ def choose(recordings: Sequence[Recording], wanted: Wanted, *, events: bool = Tr
         )
         for guest, phases in usable.items()
     ]
+    notes += dict.fromkeys(said for one in traces if (said := statistical(one.recording.manifest)))
     return traces, notes
 
 

@@ -73,6 +73,7 @@ class Guest:
     description: str
     runtimes: Mapping[str, Runtime] = field(hash=False)
     machine: str
+    machine_of_several: str
     memory_mib: int
     settle_s: int
     append: str
@@ -89,6 +90,10 @@ class Guest:
     def kernelless(self) -> bool:
         """Whether there is no kernel that weaklink could fetch: it has to be added."""
         return not self.added and not self.source
+
+    def machine_with(self, vcpus: int) -> str:
+        """Give QEMU's machine for so many vCPUs: not every one tells a kernel of more than one."""
+        return self.machine if vcpus == 1 else self.machine_of_several
 
     def runtime(self, name: str) -> Runtime:
         """Give a runtime by name, the default for ""; ``UsageError`` names those that there are."""
@@ -174,6 +179,7 @@ def load(name: str) -> Guest:
         description=data["description"],
         runtimes={key: _runtime(key, table) for key, table in data["runtimes"].items()},
         machine=data["machine"],
+        machine_of_several=data.get("machine_of_several", data["machine"]),
         memory_mib=data["memory_mib"],
         settle_s=data.get("settle_s", 0),
         append=" ".join(data["append"].split()),

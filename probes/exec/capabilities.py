@@ -44,7 +44,6 @@ TABLE: Final = {
     "idle time": Capability(needs_clock=True),
     "costly instructions": Capability(never="not counted yet"),
     "uncontended locks": Capability(never="their fast paths are inlined"),
-    "several vCPUs": Capability(never="exact mode runs one vCPU"),
 }
 
 
@@ -75,6 +74,8 @@ def of_qemu(qemu: Path, version: tuple[int, ...]) -> dict[str, dict[str, Any]]:
         elif not reason and capability.needs_guest and not exported >= _EYES:
             reason = NO_GUEST
         able[name] = {"available": not reason, "reason": reason}
+    able["several vCPUs"] = {"available": plugins, "reason": "" if plugins else "built without TCG plugins",
+                             "value": "exact" if api_of(version) >= 2 else "by blocks"}  # fmt: skip
     able["plugin API"] = {"available": plugins, "reason": "" if plugins else "built without TCG plugins",
                           "value": api_of(version) if plugins else None}  # fmt: skip
     return able

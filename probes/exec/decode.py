@@ -57,6 +57,8 @@ class Tables:
     hooks_fired: dict[str, int]
     stacks_seen: dict[str, int] | None
     """How often stacks were left otherwise than by returning, and the like; None without stacks."""
+    vcpus: list[dict[str, int]]
+    """Of several: see ``probes.manifest.VcpuManifest``."""
 
 
 def decode(out: Path, hooks: Hooks, phases: Sequence[Phase], shared: Collection[str] = ()) -> Tables:
@@ -87,6 +89,7 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase], shared: Collection[
         trouble=summary.trouble,
         hooks_fired=_fired(hooks, summary.fired),
         stacks_seen=summary.stacks,
+        vcpus=_of_vcpus(summary),
     )
 
 
@@ -167,6 +170,19 @@ def _all_events(out: Path, vcpus: int) -> np.ndarray[Any, Any]:
         return logs[0]
     events = np.concatenate(logs)
     return events[np.argsort(events["time"], kind="stable")]
+
+
+def _of_vcpus(summary: _Summary) -> list[dict[str, int]]:
+    """Give each vCPU's counters of each phase, where there are several."""
+    if len(summary.points) == 1:
+        return []
+    did = summary.points[:, 1::2] - summary.points[:, ::2]
+    did[:, :, 0] = summary.points[:, ::2, 0]
+    return [
+        {"phase": phase, "vcpu": vcpu, "instructions": raw - rep, "rep_iterations": rep, "idle_ns": idle}
+        for vcpu, phases in enumerate(did.tolist())
+        for phase, raw, rep, idle in phases
+    ]
 
 
 def _conserved(summary: _Summary, cells: np.ndarray[Any, Any]) -> None:

@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from profiler.machine import vcpus
+
 CPU: Final = "EPYC-Rome,check=off"
 """The one CPU model for all guests of all campaigns.
 
@@ -37,21 +39,23 @@ class Command:
     cpu: str = CPU
     disk: Path | None = None
     console_log: Path | None = None
+    vcpus: int = 1
 
     def argv(self) -> list[str]:
         """The arguments for QEMU, program first.
 
-        One vCPU, instructions as the clock, and from the host as little as can be that could differ between two runs:
+        One vCPU has instructions as its clock; several (``profiler.machine.vcpus``) run at the same time, each in a
+        thread of its own, by the host's.  Of the host's besides as little as can be that could differ between two runs:
         no network, no display, a clock that starts at ``clock`` and runs with the guest, RDRAND from ``random_seed``.
         Only when a disk's answer comes is the host's affair.  The sandbox denies what a guest that broke out of QEMU
         would want first.
         """
         argv = [str(self.qemu), "-nodefaults", "-no-user-config", "-display", "none"]
         argv += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny"]
-        argv += ["-accel", "tcg", "-icount", "shift=0,sleep=off"]
+        argv += vcpus.arguments(self.vcpus)
         argv += ["-rtc", f"base={self.clock.isoformat(timespec='seconds')},clock=vm"]
         argv += ["-seed", str(self.random_seed)]
-        argv += ["-M", self.machine, "-cpu", self.cpu, "-smp", "1", "-m", str(self.memory_mib)]
+        argv += ["-M", self.machine, "-cpu", self.cpu, "-smp", str(self.vcpus), "-m", str(self.memory_mib)]
         argv += [*self._console(), "-qmp", f"unix:{_comma(self.qmp_socket)},server=on,wait=off"]
         argv += ["-kernel", str(self.kernel)]
         if self.initrd is not None:

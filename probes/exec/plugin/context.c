@@ -90,9 +90,11 @@ static void return_from_frame(struct vcpu *v, const struct segment *s)
 /* After a HLT, `s`: how far did virtual time jump, or how long did the host wait? */
 static void idle_ended(struct vcpu *v, const struct segment *s)
 {
-    if (several() && !v->segment->n && !(s->hook && entered_by_interrupt(s->hook)))
-        return; /* it was not halted when the probe was armed: see probe.c, on_reset() */
-    v->thread->role = ROLE_IDLE;
+    bool perhaps = several() && !v->segment->n; /* so it was when the probe was armed: see probe.c, on_reset() */
+    if (perhaps && !(s->hook && entered_by_interrupt(s->hook)))
+        return;
+    if (!perhaps)
+        v->thread->role = ROLE_IDLE;
     if (!several() && !clock_known())
         return;
     int64_t idle;

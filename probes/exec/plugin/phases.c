@@ -3,8 +3,8 @@
  * The windows: where each phase began and ended.
  *
  * One vCPU marks that, and the others learn of it where their next segment begins, or when all are stopped at the end:
- * what a vCPU has executed until then belongs to what was before.  One that is halted was so on both sides of the mark:
- * its idle time is divided there.
+ * what has been charged by then belongs to what was before.  One that is halted was so on both sides of the mark: its
+ * idle time is divided there.
  */
 #include "state.h"
 
@@ -39,9 +39,9 @@ static void idle_until(struct vcpu *v, uint64_t time)
 
 static void take_over(struct vcpu *v, const struct mark *m)
 {
-    charge(v);
+    pending_ends(v);
     idle_until(v, m->time);
-    points[v->number][v->marks_seen++] = (struct phase_point){m->number, v->c->raw, v->rep_total, v->idle_total};
+    points[v->number][v->marks_seen++] = (struct phase_point){m->number, v->last, v->rep_total, v->idle_total};
     v->phase = m->is_begin ? m->number : NO_PHASE;
     v->silent &= !m->is_begin;
     set_row(v);
@@ -55,6 +55,7 @@ void phases_catch_up(struct vcpu *v)
 
 void phase_mark(struct vcpu *v, bool is_begin, uint16_t number)
 {
+    charge(v);
     lock(&marking);
     bool open = n_marks & 1;
     if (n_marks == MAX_PHASES) {

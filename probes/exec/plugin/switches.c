@@ -112,7 +112,7 @@ static void on_behalf(struct vcpu *v, struct thread *t)
 static void is_new(struct vcpu *v, uint64_t task)
 {
     struct thread *t = v->thread, *other = threads_forget(task);
-    if (other && other != t)
+    if (other && other != t && threads_try(other, v->number))
         stacks_forget(other);
     other = threads_new(task, t->role == ROLE_MAIN ? ROLE_APP : t->role);
     other->process = process_of_new(t);
@@ -125,29 +125,11 @@ static void is_new(struct vcpu *v, uint64_t task)
     charge_idle_to_woken(v, other);
 }
 
-/*
- * The thread that was running when the probe was armed is switched away from, and this is its task.  On several vCPUs
- * another thread may have been made for it, when something woke that.
- */
-static void known_at_last(struct vcpu *v, uint64_t task)
-{
-    struct thread *t = v->thread, *other = several() ? threads_known(task) : NULL;
-    if (!other || !threads_take(other, v->number)) {
-        threads_name(t, task);
-        return;
-    }
-    uint32_t index = other->index;
-    *other = *t;
-    other->index = index;
-    other->task = task;
-    v->thread = other;
-}
-
 static void stops(struct vcpu *v, uint64_t task)
 {
     struct thread *t = v->thread;
     if (!t->task)
-        known_at_last(v, task);
+        threads_name(t, task);
     else if (t->task != task) {
         TROUBLE(switches);
         work_done(v);
@@ -167,13 +149,14 @@ static void goes_on(struct vcpu *v, struct thread *other)
     enum event_how how = stopped(t);
     if (how == HOW_EXITED)
         put(v, EV_THREAD_EXIT, HOW_NONE, NAME_NONE, 0);
+    bool taken = threads_try(other, v->number); /* then no other vCPU has it any more, nor had it after this event */
     put(v, EV_SWITCH, how, NAME_NONE, other->index);
     t->waits.stopped += how != HOW_PREEMPTED; /* whoever waits for a lock and is made to stop still spins */
     charge(v);
     pending_ends(v); /* another thread's, or another phase's, must not be taken for it */
     work_done(v);
     threads_let_go(t);
-    if (!threads_take(other, v->number))
+    if (!taken && !threads_take(other, v->number))
         TROUBLE(switches);
     v->thread = other;
     set_state(other, STATE_AWAKE);

@@ -3,9 +3,9 @@
 
 #include "vcpus.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Open addressing from task address to thread; threads are never freed, so that an index stays one thread. */
 static struct {
@@ -100,14 +100,6 @@ struct thread *threads_new(uint64_t task, uint8_t role)
     return t;
 }
 
-struct thread *threads_known(uint64_t task)
-{
-    lock(&table);
-    struct thread *t = known(task);
-    unlock(&table);
-    return t;
-}
-
 struct thread *threads_find(uint64_t task)
 {
     lock(&table);
@@ -138,18 +130,23 @@ void threads_let_go(struct thread *t)
         __atomic_store_n(&t->on, 0, __ATOMIC_RELEASE);
 }
 
-bool threads_take(struct thread *t, unsigned vcpu)
+bool threads_try(struct thread *t, unsigned vcpu)
 {
-    enum { TRIES = 20000 }; /* some ms */
     if (!several())
         return true;
     uint8_t nobody = 0, mine = (uint8_t)(vcpu + 1);
-    for (int i = 0; i < TRIES; i++, nobody = 0) {
-        if (__atomic_compare_exchange_n(&t->on, &nobody, mine, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED) ||
-            nobody == mine)
+    return __atomic_compare_exchange_n(&t->on, &nobody, mine, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED) ||
+           nobody == mine;
+}
+
+bool threads_take(struct thread *t, unsigned vcpu)
+{
+    enum { SPINS = 100, NAPS = 2000, NAP_NS = 100000 }; /* 0.2 s at least: the host may not be running the other vCPU */
+    for (int i = 0; i < SPINS + NAPS; i++) {
+        if (threads_try(t, vcpu))
             return true;
-        if (i > 100)
-            sched_yield();
+        if (i >= SPINS)
+            nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
     }
     return false;
 }

@@ -78,10 +78,11 @@ struct thread *threads_new(uint64_t task, uint8_t role);
 struct thread *threads_find(uint64_t task);
 /*
  * One vCPU puts a thread off, another goes on with it: what the first knows of it, the second then knows.  Kernels may
- * let go of a thread a few instructions before the probe sees that: then it is waited for, though not for ever.
- * False: in vain.
+ * let go of a thread a few instructions before the probe sees that: then threads_take() waits for it, though not for
+ * ever.  False: in vain.
  */
 void threads_let_go(struct thread *t);
+bool threads_try(struct thread *t, unsigned vcpu);
 bool threads_take(struct thread *t, unsigned vcpu);
 /* What started a thread, which another vCPU may be running by now. */
 static inline void threads_woken_by(struct thread *t, uint16_t operation)
@@ -91,8 +92,6 @@ static inline void threads_woken_by(struct thread *t, uint16_t operation)
 /* Forgets which thread a task address stands for; that thread, or NULL. */
 struct thread *threads_forget(uint64_t task);
 void threads_name(struct thread *t, uint64_t task);
-/* The thread of a task; NULL if it is new. */
-struct thread *threads_known(uint64_t task);
 uint32_t threads_count(void);
 const struct thread *threads_at(uint32_t index);
 
