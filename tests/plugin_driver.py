@@ -8,7 +8,7 @@ from pathlib import Path
 
 UNITS = (
     "config", "context", "execute", "ledger", "results", "state", "threads", "events", "phases", "locks", "packets",
-    "stacks", "switches",
+    "stacks", "switches", "names",
 )  # fmt: skip
 
 

@@ -38,6 +38,7 @@ TABLE: Final = {
     "packets": Capability(hooks=("packet", "packet-read")),
     "packet sizes": Capability(hooks=("packet-length",), needs_guest=True),
     "new threads": Capability(hooks=("new",)),
+    "names of threads": Capability(hooks=("thread-name",), needs_guest=True),
     "ends of threads": Capability(hooks=("stop-entry",)),
     "page faults": Capability(hooks=("fault",)),
     "interrupts": Capability(hooks=("irq", "device")),

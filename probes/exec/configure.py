@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from probes import objects
+from probes.exec import names
 from probes.exec.disassembly import Code
 from probes.exec.finder import Kernel, Place
 from probes.exec.places import RESULTS, address_range, find, load_rules
@@ -103,8 +104,8 @@ def write(
     if not places:
         raise ArtifactCorrupt(f"nothing in {kernel_elf.name} could be hooked", hint=f"is it a {kind} kernel?")
     hooks = Hooks(not_hooked=missing, outside=NOWHERE if "vdso" in rules else VDSO)
-    names = kernel.table.names
-    parts.append(_Part(kernel_elf.name, kernel.table, [("kernel", str(layer)) for layer in kernel_layers(names)]))
+    layers = kernel_layers(kernel.table.names)
+    parts.append(_Part(kernel_elf.name, kernel.table, [("kernel", str(layer)) for layer in layers]))
     for part in parts if libc_in_kernel else parts[:-1]:
         _add_operations(places, part, operations, results)
     if "vdso" in rules:
@@ -118,6 +119,13 @@ def write(
         hooks.kinds.append(place.kind)
     if rules["lock"].get("by_pointer"):
         lines += _variables(user)
+    name_at = names.find(kernel, rules.get("name", []))
+    if name_at is not None:
+        lines.append(f"n {name_at}")
+    else:
+        hooks.not_hooked.append({"what": "thread-name", "reason": "no function of this kernel tells where it is"})
+    if window is None and rules.get("window", {}).get("processes", False):
+        lines += [f"w thread {hooks.number(name)}" for name in _THREAD_MAKERS]
     if window is not None:
         lines += _window(hooks, window, kind, parts, next(one for one in user if one.elf == program), user)
     first, last = address_range(rules, code)

@@ -73,6 +73,14 @@ def passed(code: Code, address: int, size: int, targets: Collection[int], argume
     return None
 
 
+def returned(code: Code, address: int, size: int) -> Value | None:
+    """Give what the function returns, at the first return found."""
+    for insn, known in walk(code, address, size):
+        if insn.mnemonic == "ret":
+            return known.get("rax")
+    return None
+
+
 def stored(code: Code, address: int, size: int, argument: int, value: int) -> set[int]:
     """Give the offsets in what ``argument`` points at where 8 bytes are stored that are the argument ``value``."""
     found = set()
@@ -126,6 +134,9 @@ def _follow(insn: CsInsn, known: dict[str, Value]) -> None:
             value = _field(insn, known, 1)
             if value and insn.id == x86.X86_INS_MOV:
                 value = Value(value.argument, (*value.offsets, 0)) if len(value.offsets) <= _DEEPEST else None
+    elif insn.id == x86.X86_INS_ADD and insn.operands[0].size == 8 and insn.operands[1].type == x86.X86_OP_IMM:
+        summand = known.get(insn.reg_name(insn.operands[0].reg)) if insn.operands[0].type == x86.X86_OP_REG else None
+        value = summand.plus(insn.operands[1].imm) if summand else None
     for register in insn.regs_access()[1]:
         known.pop(whole(insn.reg_name(register)), None)
     if value:

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from probes.events import EVENT_KINDS, EVENTS, FRAMES, HOWS, LEDGER, PHASES, ROLES, STACKS
-from probes.exec import frames, locks
+from probes.exec import frames, locks, names
 from probes.exec.configure import Hooks
 from probes.exec.frames import Functions, Tree
 from probes.exec.said import Phase
@@ -49,6 +49,7 @@ class Tables:
     phases: pa.Table
     events: pa.Table
     locks: pa.Table
+    threads: pa.Table
     frames: pa.Table
     stacks: pa.Table
     capabilities: dict[str, dict[str, Any]]
@@ -81,6 +82,7 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase], shared: Collection[
         ledger=ledger,
         phases=windows,
         events=_events(events, hooks, tree),
+        threads=summary.threads,
         locks=locks.table(events, summary.known_locks, hooks.objects),
         frames=tree.table() if tree else FRAMES.empty_table(),
         stacks=_stacks(cells, idle=summary.clock) if tree else STACKS.empty_table(),
@@ -103,6 +105,7 @@ class _Summary:
     trouble: dict[str, int]
     fired: Counts
     known_locks: locks.Known
+    threads: pa.Table
     stacks: dict[str, int] | None
 
 
@@ -114,7 +117,7 @@ def _summary(out: Path, hooks: Hooks) -> _Summary:
         trouble = {str(name): int(value["trouble"][name]) for name in _TROUBLE}
         points, fired = np.stack([_counts(one["points"], 4) for one in value["vcpus"]]), _counts(value["fired"])
         lost = int(_counts([one["lost_events"] for one in value["vcpus"]]).sum())
-        known_locks = locks.known(value["locks"])
+        known_locks, threads = locks.known(value["locks"]), names.table(value["threads"])
         stacks = value.get("stacks")
         if stacks is not None:
             stacks = dict(zip(_STACKS_SEEN, _counts([stacks[name] for name in _STACKS_SEEN]).tolist(), strict=True))
@@ -131,7 +134,7 @@ def _summary(out: Path, hooks: Hooks) -> _Summary:
         raise ProbeLoss(f"the probe ran out of {', '.join(full)}", hint=_AGAIN)
     if len(fired) != len(hooks.kinds):
         raise ProbeLoss("the probe's summary is of other hooks", hint=_AGAIN)
-    return _Summary(flags[0], flags[1], flags[2], lost, points, trouble, fired, known_locks, stacks)
+    return _Summary(flags[0], flags[1], flags[2], lost, points, trouble, fired, known_locks, threads, stacks)
 
 
 def _counts(values: Any, columns: int = 0) -> Counts:

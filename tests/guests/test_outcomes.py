@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,6 +15,7 @@ import images
 from images import GuestSpec
 from images.apps import describe
 from probes import recording
+from probes.exec import configure
 from probes.recording import Recording
 from profiler.cli.main import main
 from profiler.machine import qemu
@@ -189,3 +193,39 @@ def test_threads_come_and_go(seen: Recording) -> None:
     assert set(gone) <= set(new["value"])
     assert len(gone) in (THREADS - 1, THREADS)  # the last one may end after the window
     assert whys(events)["exited"] == len(gone)
+
+
+def test_threads_have_names(seen: Recording) -> None:
+    events, threads = inside(seen, THREAD), seen.frame("threads").set_index("thread")
+    new = events.loc[events["kind"] == "thread-new", "value"].tolist()
+    made = threads.loc[new]
+    assert made["name"].tolist() == [f"worker-{number}" for number in range(THREADS)]
+    assert set(made["role"].astype(str)) == {"app"}
+    assert set(made["creator"]) == {0}
+    assert set(made["process"]) == {0}
+    assert (threads.loc[0, "role"], threads.loc[0, "creator"], threads.loc[0, "process"]) == ("main", -1, 0)
+    assert (threads["name"] != "").all()
+    kernels = threads[threads["role"].isin(["kernel", "idle"])]
+    assert set(kernels["process"]) == {-1}
+
+
+def test_without_the_symbols_a_recording_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def renamed(kind: str) -> dict[str, Any]:
+        text = (resources.files("probes.maps") / kind / "hooks.toml").read_text(encoding="utf-8")
+        for name in ("__schedule", "__get_task_comm", "__set_task_comm", "wake_up_new_task"):
+            text = text.replace(f"{name} =", f"{name}_gone =").replace(f'"{name}"', f'"{name}_gone"')
+        return tomllib.loads(text)
+
+    monkeypatch.setattr(configure, "load_rules", renamed)
+    monkeypatch.setattr(describe, "HERE", APPS)
+    seen = run("linux", "outcomes", tmp_path, "--phases", "threads,sleeps")
+    able, missing = seen.manifest["probe"]["capabilities"], seen.manifest["probe"]["not_hooked"]
+    for name in ("why threads stop", "ends of threads", "new threads", "names of threads"):
+        assert able[name]["available"] is False, name
+        assert able[name]["reason"], name
+    assert {"stop-entry", "thread-name", "new"} <= {entry["what"] for entry in missing}
+    assert able["context switches"]["available"] is True
+    events = events_of(seen)
+    assert not set(events["kind"]) & {"thread-new", "thread-exit"}
+    assert set(events.loc[events["kind"] == "switch", "how"].astype(str)) == {""}
+    assert set(seen.frame("threads")["name"].astype(str)) == {""}

@@ -96,7 +96,7 @@ def configured(tmp_path: Path) -> Configure:
                 functions.append((int(words[0], 16), int(words[1], 16), words[2]))
             elif letter == "v":
                 sources[int(words[0], 16)] = [int(word) for word in words[1:]]
-            else:
+            elif letter == "h":
                 where = (int(words[1], 16), hooks.names[int(words[2])], int(words[3]))
                 places.setdefault(words[0], []).append(where)
         return Configured(
@@ -152,6 +152,16 @@ def test_threads_are_found_by_disassembly(configured: Configure) -> None:
 def test_operations_are_libc_functions_and_not_the_apps_own(configured: Configure) -> None:
     made = configured()
     assert made.places["op"] == [(made.app["read"], "read", INT)]  # the app brings its own write
+
+
+def test_threads_have_names_where_a_function_tells_where(configured: Configure, tmp_path: Path) -> None:
+    assert "thread-name" in [entry["what"] for entry in configured().hooks.not_hooked]
+    named = {"__get_task_comm": "lea 0xba0(%rdx), %rsi; call strscpy_pad; ret", "strscpy_pad": "ret"}
+    hooks = configured(KERNEL | named).hooks
+    assert "thread-name" not in [entry["what"] for entry in hooks.not_hooked]
+    lines = next(tmp_path.rglob("*conf*")).read_text().splitlines()
+    assert f"n {0xBA0}" in lines
+    assert f"w thread {hooks.number('pthread_create')}" in lines
 
 
 def test_what_is_missing_is_listed_with_a_reason(configured: Configure) -> None:

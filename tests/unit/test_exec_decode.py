@@ -74,7 +74,7 @@ SAID = [Phase(1, "one", "ok", 7, 5608, ""), Phase(2, "two", "ok", 1, 25, ""),
 def summary(**changes: Any) -> dict[str, Any]:
     whole = {
         "api": 1, "exact": True, "complete": True, "ledger_written": True, "clock": True, "guest": True,
-        "roles": [0, 1, 2, 3], "fired": [5, 6, 7, 0],
+        "threads": [[0, 0, -1, "617070"], [1, 0, 0, ""]], "fired": [5, 6, 7, 0],
         "trouble": {"rows": 0, "functions": 0, "frames": 0, "resync": 2, "switches": 0, "phases": 0},
         "locks": [],
     }  # fmt: skip
@@ -287,7 +287,7 @@ def test_a_summary_that_cannot_be(tmp_path: Path, changes: Mapping[str, Any], wh
         decoded(tmp_path, **changes)
 
 
-@pytest.mark.parametrize("name", sorted(summary().keys() - {"api", "raw", "idle", "roles"}))
+@pytest.mark.parametrize("name", sorted(summary().keys() - {"api", "raw", "idle"}))
 def test_a_summary_that_lacks_something(tmp_path: Path, name: str) -> None:
     about = summary()
     del about[name]
@@ -412,7 +412,7 @@ def test_any_summary(tmp_path: Path, text: bytes) -> None:
         {},
         optional={
             **dict.fromkeys(("complete", "ledger_written", "clock", "guest", "exact"), anything),
-            **dict.fromkeys(("lost_events", "fired", "locks"), anything),
+            **dict.fromkeys(("lost_events", "fired", "locks", "threads"), anything),
             "points": st.one_of(anything, st.lists(point, max_size=6)),
             "trouble": st.one_of(anything, st.fixed_dictionaries(dict.fromkeys(summary()["trouble"], number))),
         },

@@ -284,6 +284,11 @@ def test_an_empty_configuration_finds_nothing(driver: Path, tmp_path: Path) -> N
         (["o 10 20"] * 17, None, "not understood"),
         (["h op 10 32768 0"], None, "not understood"),  # the bit that means deferred
         (["x 10"], None, "not understood"),
+        (["n 0"], None, "not understood"),
+        (["n 65536"], None, "not understood"),
+        (["h op 10 1 7"], None, "a result is none"),
+        (["h irq 10 1 18"], None, "an event is of no class"),
+        (["h stop-entry 10 1 -1"], None, "an event is of no class"),
         (["f 1000 ten"], None, "not understood"),
         (["f 1000 10 k"], "weaklink-exec 2 2 0 0 0", "fewer lines"),
         (["f 1000 10 k", "f 2000 10 k"], "weaklink-exec 2 1 0 0 0", "not understood"),

@@ -36,6 +36,10 @@ static bool window_line(struct window *w, char *text)
     uint64_t addr;
     unsigned name;
     text[strcspn(text, "\n")] = 0;
+    if (sscanf(text, "thread %u", &name) == 1 && name < 0x8000 && w->n_threads < sizeof w->threads / sizeof *w->threads) {
+        w->threads[w->n_threads++] = (uint16_t)name;
+        return true;
+    }
     w->given = true;
     for (unsigned kind = 0; kind < sizeof kinds / sizeof *kinds; kind++)
         if (w->n_triggers < TRIGGERS && sscanf(text, kinds[kind], &addr) == 1) {
@@ -46,10 +50,6 @@ static bool window_line(struct window *w, char *text)
         return snprintf(w->open_line, sizeof w->open_line, "%s", text + sizeof open_line - 1) > 0;
     if (!strncmp(text, close_line, sizeof close_line - 1))
         return snprintf(w->close_line, sizeof w->close_line, "%s", text + sizeof close_line - 1) > 0;
-    if (sscanf(text, "thread %u", &name) == 1 && name < 0x8000 && w->n_threads < sizeof w->threads / sizeof *w->threads) {
-        w->threads[w->n_threads++] = (uint16_t)name;
-        return true;
-    }
     return false;
 }
 
@@ -138,6 +138,8 @@ bool config_read(struct config *c, const char *path)
                 wrong = "hooks are not sorted, or two stand at one address";
         } else if (sscanf(text, "o %" SCNx64 " %" SCNx64, &a, &b) == 2 && a < b && c->n_variables < VARIABLES) {
             c->variables[c->n_variables++] = (struct range){a, b};
+        } else if (sscanf(text, "n %" SCNu32, &c->name_at) == 1 && c->name_at && c->name_at < 1 << 16) {
+            continue;
         } else if (!strncmp(text, "v ", 2)) {
             if (!source_line(c, text + 2))
                 wrong = "a place to look at is none";

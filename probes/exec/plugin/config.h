@@ -100,6 +100,7 @@ struct range {
 
 #define VARIABLES 16
 struct config {
+    uint32_t name_at; /* how far into a thread\'s object its name is, 0 if not known */
     uint64_t kernel_first, kernel_last; /* what is the kernel's, even where no function is known */
     bool shared;                        /* the app has its addresses in the same half, and may call the kernel */
     struct function *functions; /* sorted by start, not overlapping */

@@ -17,6 +17,7 @@
  * run: there the probe begins with each of them, and there it writes what it knows.
  */
 #include "guest.h"
+#include "names.h"
 #include "state.h"
 
 #include <dlfcn.h>
@@ -155,10 +156,9 @@ static void write_summary(FILE *f, bool complete, bool ledger_written)
                 ", \"resync\": %" PRIu64 ", \"full\": %" PRIu64 "},\n", stacks_seen.unwound, stacks_seen.opened,
                 stacks_seen.deep, stacks_seen.resync, stacks_seen.full);
     write_vcpus(f);
-    fprintf(f, ",\n \"roles\": [");
-    for (uint32_t i = 0; i < threads_count(); i++)
-        fprintf(f, "%s%u", i ? ", " : "", threads_at(i)->role);
-    fprintf(f, "],\n \"fired\": [");
+    fprintf(f, ",\n \"threads\": ");
+    names_write(f);
+    fprintf(f, ",\n \"fired\": [");
     for (size_t i = 0; i < config.n_hooks; i++) {
         uint64_t fired = 0;
         for (unsigned n = 0; n < n_vcpus; n++)
@@ -207,6 +207,8 @@ void probe_finish(struct vcpu *v, bool complete)
         return;
     if (armed)
         charge(v);
+    if (armed && complete)
+        names_look();
     if (!several() || !complete)
         write_all(complete);
     if (complete)

@@ -6,6 +6,7 @@
  */
 #include "switches.h"
 
+#include "names.h"
 #include "packets.h"
 #include "results.h"
 #include "state.h"
@@ -92,14 +93,16 @@ static void charge_idle_to_woken(struct vcpu *v, const struct thread *t)
 }
 
 /* A process of its own, unless it is a thread that one of the program's makes. */
-static uint32_t process_of_new(const struct thread *creator)
+static int32_t process_of_new(const struct thread *creator)
 {
     const struct window *w = &config.window;
-    static uint32_t processes;
+    static int32_t processes;
+    if (!w->n_threads || creator->process < 0)
+        return creator->process;
     for (size_t i = 0; i < w->n_threads; i++)
         if (creator->op == w->threads[i])
             return creator->process;
-    return w->n_threads ? __atomic_add_fetch(&processes, 1, __ATOMIC_RELAXED) : creator->process;
+    return __atomic_add_fetch(&processes, 1, __ATOMIC_RELAXED);
 }
 
 /* What `t` does from now on is on behalf of who made it go on.  One hop: what a deferred thread wakes is background. */
@@ -151,6 +154,7 @@ static void goes_on(struct vcpu *v, struct thread *other)
         put(v, EV_THREAD_EXIT, HOW_NONE, NAME_NONE, 0);
     bool taken = threads_try(other, v->number); /* then no other vCPU has it any more, nor had it after this event */
     put(v, EV_SWITCH, how, NAME_NONE, other->index);
+    name_stops(t, how == HOW_EXITED);
     t->waits.stopped += how != HOW_PREEMPTED; /* whoever waits for a lock and is made to stop still spins */
     charge(v);
     pending_ends(v); /* another thread's, or another phase's, must not be taken for it */
@@ -160,6 +164,7 @@ static void goes_on(struct vcpu *v, struct thread *other)
         TROUBLE(switches);
     v->thread = other;
     set_state(other, STATE_AWAKE);
+    name_starts(other);
     if (stacks)
         stacks_switch(v);
     set_row(v);

@@ -104,8 +104,10 @@ struct thread *threads_find(uint64_t task)
 {
     lock(&table);
     struct thread *t = known(task);
-    if (!t)
+    if (!t) {
         t = make(task, ROLE_KERNEL);
+        t->process = -1;
+    }
     unlock(&table);
     return t;
 }
@@ -156,7 +158,7 @@ uint32_t threads_count(void)
     return n_threads;
 }
 
-const struct thread *threads_at(uint32_t index)
+struct thread *threads_at(uint32_t index)
 {
     return threads[index];
 }

@@ -44,6 +44,7 @@ struct frame {
 };
 
 #define FRAMES 8
+#define THREAD_NAME 20 /* bytes: the longest field that a kernel has for it, FreeBSD's, with its last 0 */
 struct thread {
     uint64_t task; /* address of the kernel's object; 0 while not known */
     uint32_t index;
@@ -65,9 +66,12 @@ struct thread {
     uint64_t op_stack;                 /* RSP when it was entered, 0 if not known */
     uint64_t syscall_return;           /* where it goes on behind the call */
     uint16_t waker;      /* operation whose wake-up started it */
-    uint32_t process;    /* 0: the program's own */
+    int32_t process;     /* 0: the program's own; -1: not known */
     uint8_t on;          /* 1 + the vCPU that has it, 0 for none; only of several vCPUs */
     struct waits waits;  /* for locks */
+    bool ended;
+    char name[THREAD_NAME];
+    uint32_t n_stops;
     int32_t creator;     /* index of the thread that made it, -1 if that was before */
     struct frame frames[FRAMES];
     struct stack stack;
@@ -93,7 +97,7 @@ static inline void threads_woken_by(struct thread *t, uint16_t operation)
 struct thread *threads_forget(uint64_t task);
 void threads_name(struct thread *t, uint64_t task);
 uint32_t threads_count(void);
-const struct thread *threads_at(uint32_t index);
+struct thread *threads_at(uint32_t index);
 
 /* What the thread is doing, as an operation. */
 static inline uint16_t thread_operation(const struct thread *t)

@@ -118,7 +118,7 @@ static void reached(struct vcpu *v, uint64_t addr)
             continue;
         if (t->kind == OPEN_AT)
             open_it(v);
-        else if (was_open && (t->kind == CLOSE_AT || (t->kind == CLOSE_EXIT && !v->thread->process)))
+        else if (was_open && (t->kind == CLOSE_AT || (t->kind == CLOSE_EXIT && v->thread->process <= 0)))
             close_it(v);
     }
 }
