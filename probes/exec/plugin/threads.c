@@ -100,6 +100,14 @@ struct thread *threads_new(uint64_t task, uint8_t role)
     return t;
 }
 
+struct thread *threads_known(uint64_t task)
+{
+    lock(&table);
+    struct thread *t = known(task);
+    unlock(&table);
+    return t;
+}
+
 struct thread *threads_find(uint64_t task)
 {
     lock(&table);

@@ -96,6 +96,8 @@ static inline void threads_woken_by(struct thread *t, uint16_t operation)
 /* Forgets which thread a task address stands for; that thread, or NULL. */
 struct thread *threads_forget(uint64_t task);
 void threads_name(struct thread *t, uint64_t task);
+/* The thread that a task address stands for, or NULL. */
+struct thread *threads_known(uint64_t task);
 uint32_t threads_count(void);
 struct thread *threads_at(uint32_t index);
 
