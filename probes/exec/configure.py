@@ -126,6 +126,7 @@ def write(
         hooks.not_hooked.append({"what": "thread-name", "reason": "no function of this kernel tells where it is"})
     if window is None and rules.get("window", {}).get("processes", False):
         lines += [f"w thread {hooks.number(name)}" for name in _THREAD_MAKERS]
+    lines += [f"u {hooks.number(operation)}" for operation in rules["lock"].get("of_app", []) if libc_in_kernel]
     if window is not None:
         lines += _window(hooks, window, kind, parts, next(one for one in user if one.elf == program), user)
     first, last = address_range(rules, code)

@@ -4,6 +4,7 @@
       kernel, user = [LOCK]     functions in which a thread waits for a lock of the kernel's, or of the app's
       at = [NAME]               the functions that a LOCK's function calls to wait
       name = FIELD              the field of a kernel's lock that points at its name
+      of_app = [OPERATION]      where libc is the kernel's: the kernel's locks are the app's in these
       by_pointer = true         the app's variables are not its locks: they point at them
     [packet]
       sent, received = [PACKET] functions that each packet goes through once

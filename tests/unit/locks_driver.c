@@ -59,7 +59,7 @@ void events_put(const struct event *e)
  * Lines come in: a letter, a thread, a function, a lock.  L: waits for it; e: asks for it; w: waits in there; z: the
  * function returns; s: the thread stops; u: it leaves the kernel; q, Q: nobody listens any more, does again; n: the
  * kernel calls its locks so (the rest of the line); N: nothing of its memory is there; P: where the app's pointer to the
- * lock is.
+ * lock is; o, y: the thread is in an operation, in a system call of one (the app asks for its locks in 70).
  */
 int main(void)
 {
@@ -70,6 +70,7 @@ int main(void)
     struct vcpu *v = vcpus;
     int64_t disp = LOCK_WITHOUT_NAME;
     v->c = &count;
+    config.of_app[config.n_of_app++] = 70;
     config.kernel_first = 1ull << 63;
     config.kernel_last = UINT64_MAX;
     config.variables[config.n_variables++] = (struct range){OWN_FIRST + 4, OWN_FIRST + 0x3000 + 32};
@@ -81,7 +82,10 @@ int main(void)
         v->thread = threads[thread % THREADS];
         struct hook h = {.kind = kinds[line[0] & 127], .name = (uint16_t)function, .disp = function & 1 ? LOCK_OF_USER : disp,
                          .source = {.n = 1, .reg = REG_RDI, .offsets = {16}}};
-        if (line[0] == 'P')
+        if (line[0] == 'o' || line[0] == 'y') { /* it is in that operation; in a system call */
+            v->thread->op = (uint16_t)function;
+            v->thread->in_syscall = line[0] == 'y';
+        } else if (line[0] == 'P')
             pointer_at = lock_here;
         else if (h.kind)
             lock_hook(v, &h);

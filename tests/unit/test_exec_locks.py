@@ -166,6 +166,14 @@ def test_more_locks_than_there_is_room_for(driver: Path) -> None:
     assert (len(said), lost, len(names)) == (2 * 11_999, 0, 8192)
 
 
+@pytest.mark.parametrize(
+    ("line", "whose"), [("o 0 70", "user"), ("o 0 71", "kernel"), ("y 0 70", "kernel"), ("o 1 70", "kernel")]
+)
+def test_a_lock_of_the_kernels_class_may_be_the_apps(driver: Path, line: str, whose: str) -> None:
+    said, _, _ = play(driver, line, "L 0 2 77", "o 0 0", "z 0 2")
+    assert said == [("begin", 0, 2, 77, whose), ("end", 0, 2, 77, "spun")]
+
+
 VARIABLES, PAGE = 0x10_0000, 0x1000
 
 

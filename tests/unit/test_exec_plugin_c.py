@@ -281,6 +281,8 @@ def test_an_empty_configuration_finds_nothing(driver: Path, tmp_path: Path) -> N
         (["h lock 10 1 0", "v 10 5"], None, "a place to look at is none"),
         (["v 10 5 0"], None, "a place to look at is none"),
         (["o 20 10"], None, "not understood"),
+        (["u 32768"], None, "not understood"),
+        (["u 7"] * 17, None, "not understood"),
         (["o 10 20"] * 17, None, "not understood"),
         (["h op 10 32768 0"], None, "not understood"),  # the bit that means deferred
         (["x 10"], None, "not understood"),

@@ -140,6 +140,9 @@ bool config_read(struct config *c, const char *path)
             c->variables[c->n_variables++] = (struct range){a, b};
         } else if (sscanf(text, "n %" SCNu32, &c->name_at) == 1 && c->name_at && c->name_at < 1 << 16) {
             continue;
+        } else if (sscanf(text, "u %u", &name) == 1 && name < 0x8000 &&
+                   c->n_of_app < sizeof c->of_app / sizeof *c->of_app) {
+            c->of_app[c->n_of_app++] = (uint16_t)name;
         } else if (!strncmp(text, "v ", 2)) {
             if (!source_line(c, text + 2))
                 wrong = "a place to look at is none";

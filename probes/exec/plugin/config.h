@@ -109,6 +109,8 @@ struct config {
     size_t n_hooks;
     struct range variables[VARIABLES]; /* the app's own, which may point at its locks */
     size_t n_variables;
+    uint16_t of_app[16]; /* operations in which the app asks for its own locks, without a system call */
+    size_t n_of_app;
     struct window window;
     struct signals signals;
 };

@@ -112,6 +112,17 @@ void locks_write(FILE *f)
     fputc(']', f);
 }
 
+/* Whether the thread asks for a lock of the app's: the hook says so, or it is in libc for one and has not left user mode. */
+static bool of_app(const struct thread *t, const struct hook *h)
+{
+    if (h->disp == LOCK_OF_USER)
+        return true;
+    for (size_t i = 0; i < config.n_of_app && !t->in_syscall && !t->n_frames; i++)
+        if (t->op == config.of_app[i])
+            return true;
+    return false;
+}
+
 static void put_wait(struct vcpu *v, const struct wait *w, bool begins)
 {
     enum event_how spent = v->thread->waits.stopped != w->stopped ? HOW_SLEPT : HOW_SPUN;
@@ -145,7 +156,7 @@ static struct wait *ask(struct vcpu *v, const struct hook *h)
             end(v);
     }
     struct wait *w = &all->open[all->n++];
-    *w = (struct wait){.function = h->name, .name_at = (int32_t)h->disp};
+    *w = (struct wait){.function = h->name, .name_at = of_app(v->thread, h) ? LOCK_OF_USER : (int32_t)h->disp};
     if (!guest_find_value(&h->source, &w->lock))
         w->lock = 0;
     return w;
