@@ -80,8 +80,6 @@ struct thread {
 struct thread *threads_new(uint64_t task, uint8_t role);
 /* The thread of a task, made if it is new (role kernel until seen in user mode).  Never NULL. */
 struct thread *threads_find(uint64_t task);
-/* The thread that a task stands for, or NULL. */
-struct thread *threads_known(uint64_t task);
 /*
  * One vCPU puts a thread off, another goes on with it: what the first knows of it, the second then knows.  Kernels may
  * let go of a thread a few instructions before the probe sees that: then threads_take() waits for it, though not for
