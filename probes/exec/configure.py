@@ -16,7 +16,7 @@ from probes import objects
 from probes.exec import names
 from probes.exec.disassembly import Code
 from probes.exec.finder import Kernel, Place
-from probes.exec.places import RESULTS, address_range, find, load_rules
+from probes.exec.places import RESULTS, address_range, find, load_rules, signals
 from probes.exec.window import Window
 from probes.exec.window import lines as lines_of
 from probes.objects import Objects
@@ -127,6 +127,9 @@ def write(
     if window is None and rules.get("window", {}).get("processes", False):
         lines += [f"w thread {hooks.number(name)}" for name in _THREAD_MAKERS]
     lines += [f"u {hooks.number(operation)}" for operation in rules["lock"].get("of_app", []) if libc_in_kernel]
+    found, missing = signals(rules, kernel)
+    hooks.not_hooked += missing
+    lines += [f"s {what} {address:x}" for what, address in found]
     if window is not None:
         lines += _window(hooks, window, kind, parts, next(one for one in user if one.elf == program), user)
     first, last = address_range(rules, code)

@@ -74,6 +74,17 @@ def find(
     return finder.places, finder.missing
 
 
+def signals(rules: Mapping[str, Any], kernel: Kernel) -> tuple[list[tuple[str, int]], list[dict[str, str]]]:
+    """Give where user code is interrupted by a signal ("begin"), and goes on behind it ("end"); and what is missing."""
+    finder, found = Finder(kernel), []
+    for what, symbols in rules.get("signals", {}).items():
+        there = [(what, address) for symbol in symbols for address in finder.entries(symbol)]
+        if not there:
+            finder.lacks(f"signals {what}", f"no symbol is {' or '.join(symbols)}")
+        found += there
+    return found, finder.missing
+
+
 class _Finder(Finder):
     def __init__(self, kernel: Kernel, syscalls: Mapping[str, str]) -> None:
         super().__init__(kernel)

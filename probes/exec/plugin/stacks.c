@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "guest.h"
 #include "state.h"
 
 #include <stdlib.h>
@@ -194,13 +195,46 @@ static void pop_to(struct vcpu *v, struct call *top)
     v->node = top->node;
 }
 
-/* The innermost call, below the top, that was made from a function; none beyond where the kernel was entered. */
+#define SCANNED 65536u /* words of a stack */
+
+/*
+ * Which of the calls from `bottom` on still have their return address on the guest's stack: the last of those that are
+ * there in order.  To be asked in the first segment of a block, where QEMU has RSP; `top` if that cannot be read.
+ */
+static struct call *last_alive(struct call *bottom, struct call *top)
+{
+    static uint64_t words[SCANNED];
+    const size_t page = 512;
+    uint64_t rsp;
+    size_t n = 0;
+    if (!guest_register(REG_RSP, &rsp))
+        return top;
+    for (size_t more; n + page <= SCANNED; n += more) {
+        more = page - ((rsp / sizeof *words + n) & (page - 1));
+        if (!guest_memory(rsp + n * sizeof *words, &words[n], more * sizeof *words))
+            break;
+    }
+    while (n-- && bottom < top)
+        bottom += words[n] == bottom[1].ret;
+    return bottom;
+}
+
+/* The call of a function that is gone back to, below the top; none beyond where the kernel was entered. */
 static struct call *caller_in(const struct stack *st, uint32_t function)
 {
-    for (struct call *c = st->top; c > st->calls && !is_gate(c); c--)
-        if (c[-1].function == function)
-            return c - 1;
-    return NULL;
+    struct call *found = NULL, *c = st->top;
+    size_t n = 0;
+    for (; c > st->calls && !is_gate(c); c--)
+        if (c[-1].function == function) {
+            found = found ? found : c - 1;
+            n++;
+        }
+    if (n < 2)
+        return found;
+    struct call *alive = last_alive(c, found);
+    while (alive > c && alive->function != function)
+        alive--;
+    return alive->function == function ? alive : found;
 }
 
 /* Whether the kernel was entered since the bottom. */
