@@ -55,6 +55,7 @@ def verify(recording: Recording) -> list[Check]:
         _vocabulary(recording, ledger),
         _not_negative(ledger),
         *_conservation(phases, ledger),
+        *_stacks(recording, ledger),
         *_statuses(phases),
         *_clock(recording, phases),
         *_ops(recording, phases),
@@ -123,6 +124,27 @@ def _conservation(phases: pd.DataFrame, ledger: pd.DataFrame) -> Iterator[Check]
         for name, cells, window in zip(phases["name"][known], sums[column][known], phases[column][known], strict=True):
             detail = f"cells {cells:,}, window {window:,}"
             yield Check(f"{column} add up", cells == window, detail, phase=name)
+
+
+def _stacks(recording: Recording, ledger: pd.DataFrame) -> Iterator[Check]:
+    """Where call stacks were kept, all stacks that end in a function add up to the ledger's cells of it."""
+    probe = recording.manifest["probe"]
+    if not probe.get("stacks"):
+        return
+    keys = ["phase", "role", "operation", "layer", "function", "space"]
+    counts = ["instructions", "calls", "rep_iterations", "rep_bytes", "idle_ns"]
+    stacks, frames = recording.frame("stacks"), recording.frame("frames")
+    both = stacks.merge(frames, left_on="stack", right_on="frame", how="left")
+    lost = int(both["function"].isna().sum())
+    sums = [frame.astype(dict.fromkeys(keys[1:], str)).groupby(keys)[counts].sum() for frame in (both, ledger)]
+    off = sums[0].sub(sums[1], fill_value=0).astype("int64").any(axis=1)
+    detail = f"{int(off.sum())} cells differ, {lost} stacks without a function" if lost or off.any() else (
+        f"{len(stacks):,} stacks, {len(ledger):,} cells")  # fmt: skip
+    yield Check("stacks add up to the ledger", not lost and not off.any(), detail)
+    odd = {name: probe.get("stacks_seen", {}).get(name, 0) for name in ("resync", "full")}
+    told = {"resync": "returns or jumps that nothing explains", "full": "calls for which there was no room"}
+    said = ", ".join(f"{count:,} {told[name]}" for name, count in odd.items() if count)
+    yield Check("stacks in step", True, said or "always", warn=bool(said))
 
 
 def _statuses(phases: pd.DataFrame) -> Iterator[Check]:

@@ -6,7 +6,7 @@ recordings are whole: they pass ``weaklink verify``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from probes.events import EVENTS, LEDGER, PHASES, SCHEMA_VERSION
+from probes.events import EVENTS, FRAMES, LEDGER, PHASES, SCHEMA_VERSION, STACKS
 from probes.recording import write
 
 Cell = tuple[str, str, str]  # operation, layer, function
@@ -179,11 +179,30 @@ def event_table(events: Iterable[tuple[int, int, str, str, int]]) -> pa.Table:
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, EVENTS, strict=True)], schema=EVENTS)
 
 
-def record(root: Path, spec: str, phases: list[Phase], seeds: Iterable[int] = (0,), **changes: Any) -> list[Path]:
-    """Write a recording per seed below ``root``, in the layout of a campaign."""
+def stacks(path: Iterable[str], each: Iterable[int]) -> dict[str, pa.Table]:
+    """Frames that call one another, all in layer process of the kernel, and the instructions of each in phase 0."""
+    names, counts = list(path), list(each)
+    numbers = range(len(names))
+    return {
+        "frames": pa.Table.from_pylist(
+            [{"frame": frame, "caller": frame - 1, "function": names[frame], "layer": "process", "space": "kernel"}
+             for frame in numbers],
+            schema=FRAMES,
+        ),
+        "stacks": pa.Table.from_pylist(
+            [{"phase": 0, "role": "main", "operation": "getppid", "stack": frame, "instructions": counts[frame],
+              "calls": 1, "rep_iterations": 0, "rep_bytes": 0, "idle_ns": 0} for frame in numbers],
+            schema=STACKS,
+        ),
+    }  # fmt: skip
+
+
+def record(root: Path, spec: str, phases: list[Phase], seeds: Iterable[int] = (0,),
+           more: Mapping[str, pa.Table] | None = None, **changes: Any) -> list[Path]:  # fmt: skip
+    """Write a recording per seed below ``root``, in the layout of a campaign; ``more`` tables are of all of them."""
     places = []
     for seed in seeds:
         place = root / "tour" / spec.replace("/", "_") / f"seed-{seed}"
-        write(place, manifest(spec, seed, phases, **changes), tables(phases, seed), b"weaklink: done\n")
+        write(place, manifest(spec, seed, phases, **changes), {**tables(phases, seed), **(more or {})}, b"weaklink: done\n")
         places.append(place)
     return places

@@ -23,6 +23,8 @@ _BANDS: Final = ((64, 66), (58, 80), (36, 58))  # saturation and lightness: nine
 _HUES: Final = tuple(f"hsl({position * 40 % 360 + 13 * (position // 9)},{_BANDS[position // 9][0]}%,"
                      f"{_BANDS[position // 9][1]}%)" for position in range(len(LAYERS)))  # fmt: skip
 _PLAIN: Final = "#c3c7ce"
+COLOURS: Final = [*_HUES, _PLAIN]
+"""Of the layers in their order, and of what is in none."""
 
 
 def render(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[str]:
@@ -49,7 +51,7 @@ def render(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[
         yield f'<h3>{safe(spec)}</h3>\n<div class="wide" role="group" aria-label="Icicle of {safe(spec)}">'
         yield f'<div class="chart" id="icicle-{position}"></div>'
         yield "<p class=quiet hidden>Nothing was counted here.</p></div>\n"
-    data = {"height": 24 * max(24, len(phases)), "colours": [*_HUES, _PLAIN],
+    data = {"height": 24 * max(24, len(phases)), "colours": COLOURS,
             "names": list(labels), "guests": [trees for _, trees in guests]}  # fmt: skip
     # In a script element only "<" can end the text; plotly reads some HTML in labels, so those are escaped already.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")

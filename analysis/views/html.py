@@ -13,7 +13,7 @@ from analysis.comparison import Comparison, Pair, PhaseComparison
 from analysis.rank import Finding
 from analysis.statistics import Change
 from analysis.text import listed, number
-from analysis.views import charts, difference, overview
+from analysis.views import charts, difference, flames, overview
 from analysis.views.escape import for_html as safe
 from probes.recording import Recording
 
@@ -30,8 +30,9 @@ def _page(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[s
     from plotly.offline import get_plotlyjs
 
     style, *code = ((files("analysis.views") / name).read_text(encoding="utf-8")
-                    for name in ("report.css", "report.js", "difference.js"))  # fmt: skip
+                    for name in ("report.css", "report.js", "difference.js", "flames.js"))  # fmt: skip
     scripts = (get_plotlyjs(), *code)
+    stacks = list(flames.render(recordings))
     others = listed([safe(pair.other.spec) for pair in comparison.pairs])
     title = f"{safe(comparison.app)}: {others} against {safe(comparison.base.spec)}"
     yield '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -48,7 +49,9 @@ def _page(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[s
     yield '<nav aria-label="Sections"><ul><li><a href="#short">In short</a></li>'
     yield from (f'<li><a href="#pair-{position}">{safe(pair.other.spec)}</a></li>'
                 for position, pair in enumerate(comparison.pairs))  # fmt: skip
-    yield '<li><a href="#charts">Charts</a></li><li><a href="#guests">Guests</a></li></ul></nav>\n<main>\n'
+    yield '<li><a href="#charts">Charts</a></li>'
+    yield '<li><a href="#flames">Call stacks</a></li>' if stacks else ""
+    yield '<li><a href="#guests">Guests</a></li></ul></nav>\n<main>\n'
     yield '<section><h2 id="short">In short</h2>\n'
     for pair in comparison.pairs:
         yield from _short(pair)
@@ -65,6 +68,7 @@ def _page(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[s
     yield from charts.render(comparison, recordings)
     yield from difference.data(comparison)
     yield "</section>\n"
+    yield from stacks
     yield from _guests(comparison)
     yield "</main>\n"
     yield from (f"<script>{text}</script>\n" for text in scripts)

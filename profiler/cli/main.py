@@ -23,6 +23,7 @@ from profiler.cli import (
     packets,
     report,
     run,
+    stacks,
     switches,
     syscalls,
     top,
@@ -32,7 +33,7 @@ from profiler.cli import (
 from profiler.errors import DiskFull, UsageError, WeaklinkError
 
 VERBS = (
-    run, verify, explain, report, top, syscalls, switches, locks, waits, events, packets,
+    run, verify, explain, report, top, syscalls, switches, locks, waits, events, packets, stacks,
     pack, guests, maps, doctor, demo,
 )  # fmt: skip
 INTERRUPTED = 130

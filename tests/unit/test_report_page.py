@@ -267,3 +267,43 @@ def test_the_page_fits_any_width_and_can_be_read(browser: Browser, page: tuple[P
         }));
     })()""")
     assert contrast >= 4.5
+
+
+STACKS = {"linux": 3, "linux+audit=1": 7}  # instructions in the innermost frame per op, besides one in each other
+
+
+@pytest.fixture(scope="module")
+def flames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings of two guests with call stacks."""
+    root = tmp_path_factory.mktemp("flames")
+    for spec, inner in STACKS.items():
+        more = synthetic.stacks(["main", "getppid", NASTY], [1009, 1009, 1009 * inner])
+        synthetic.record(root, spec, large(), more=more, probe={"stacks": True})
+    recordings = [recording.read(place) for place in recording.find(root)]
+    path = root / "report.html"
+    path.write_text(html.render(compare(recordings, "linux"), recordings), encoding="utf-8")
+    return path
+
+
+def test_flame_graphs_show_stacks_on_one_scale(browser: Browser, flames: Path) -> None:
+    browser.open(flames)
+    texts = browser.run("[...document.querySelectorAll('.flame')].map(chart => [...chart.querySelectorAll('.slice')]"
+                        ".map(slice => slice.textContent))")  # fmt: skip
+    assert [len(one) for one in texts] == [4, 4]
+    assert all({"null-call", "main", "getppid"} <= set(one) for one in texts)
+    widths = browser.run("[...document.querySelectorAll('.flame')].map(chart => "
+                         "chart.querySelector('path.surface').getBoundingClientRect().width)")  # fmt: skip
+    assert widths[0] / widths[1] == pytest.approx(5 / 9, abs=0.01)
+    assert browser.run("document.querySelectorAll('.flame img, .flame script').length") == 0
+    browser.run("document.getElementById('flame-phase').value = '1';"
+                "document.getElementById('flame-phase').dispatchEvent(new Event('change'))")  # fmt: skip
+    assert browser.run("[...document.querySelectorAll('.flame')].map(chart => chart.hidden)") == [True, True]
+    said = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
+    assert [event for event in browser.events if event["method"] in said] == []
+
+
+def test_without_stacks_there_are_no_flame_graphs(
+    browser: Browser, page: tuple[Path, dict[str, recording.Recording]]
+) -> None:
+    browser.open(page[0])
+    assert browser.run("document.querySelectorAll('#flames, .flame').length") == 0

@@ -46,7 +46,7 @@ static inline __attribute__((always_inline)) void step(struct vcpu *v, const str
     if (likely(before->seen == s->seen && (before->leaves == LEAVES_NEXT || !whole)))
         return;
     struct call *top = v->stack->top;
-    if (whole && before->leaves == LEAVES_CALL && s->entry && !before->doubtful && likely(top + 1 != v->stack->end)) {
+    if (whole && before->leaves == LEAVES_CALL && s->called && !before->doubtful && likely(top + 1 != v->stack->end)) {
         v->node = stacks_child(v->node, s->seen);
         *++top = (struct call){before->ret, v->node, s->seen};
         v->stack->top = top;

@@ -17,6 +17,7 @@ struct insn_info {
     uint8_t flow;
     uint8_t rep_size; /* bytes per iteration of a REP instruction */
     uint8_t marker;   /* NN of nopl 0x5eed00NN(%rax) */
+    bool drops;       /* add $8,%rsp: at a function's beginning that is the end of its return address */
     bool quiet;       /* accesses no memory and raises no exception: if it begins, it completes */
 };
 
@@ -74,6 +75,7 @@ static inline struct insn_info insn_decode(const uint8_t *b, size_t n)
         else if (b[i] != 0x67 && b[i] != 0xf0 && (b[i] & 0xe7) != 0x26 && (b[i] & 0xfe) != 0x64)
             break;
     }
+    r.drops = n == 4 && b[0] == 0x48 && b[1] == 0x83 && b[2] == 0xc4 && b[3] == 0x08;
     if (i < n && (b[i] & 0xf0) == 0x40)
         rexw = b[i++] & 8;
     if (i >= n)

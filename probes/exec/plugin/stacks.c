@@ -288,6 +288,10 @@ static void jumped(struct vcpu *v, const struct segment *before, const struct se
         pop_to(v, caller);
         return;
     }
+    if (before->leaves == LEAVES_JUMP && before->class == CLASS_KERNEL && s->class != CLASS_KERNEL) {
+        begin_at(v, s->seen); /* OSv starts a thread of clone()'s where that returns */
+        return;
+    }
     if (before->leaves == LEAVES_JUMP && !s->entry && before->seen >= SEEN_FIRST && s->seen >= SEEN_FIRST)
         stacks_seen.resync++;
     replace(v, s->seen); /* a tail call, or another part of the same code */
@@ -297,8 +301,10 @@ static void stepped(struct vcpu *v, const struct segment *before, const struct s
 {
     if (whole && before->leaves == LEAVES_CALL) {
         /* A call inside one function reads its own address, or fills the return predictor: it may never return. */
-        if (s->entry || s->seen != before->seen)
+        if (s->called || (s->seen != before->seen && !s->entry))
             push(v, before->ret, v->node, s->seen);
+        else if (s->seen != v->stack->top->function)
+            replace(v, s->seen);
     } else if (whole && before->leaves == LEAVES_RET) {
         returned(v, s);
     } else {

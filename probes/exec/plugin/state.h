@@ -33,6 +33,7 @@ struct segment {
     uint8_t class;     /* enum function_class */
     uint8_t rep_size;
     uint8_t leaves;  /* enum leaves; LEAVES_NEXT without call stacks */
+    bool called;     /* a call that comes here returns: a function's first instruction, and it keeps its return address */
     uint64_t ret;    /* behind the call that ends it */
     bool doubtful; /* the last instruction may belong to the next block instead */
     wl_exec_cb callback; /* of several vCPUs: see execute.c, on_segment() */

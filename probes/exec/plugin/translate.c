@@ -140,6 +140,7 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
         function_end = function < 0 ? 0 : config.functions[function].start + config.functions[function].size;
         if (!s || hook || seen_at(pc, function) != s->seen) {
             struct segment *next = segment_new(pc, function, hook);
+            next->called = next->entry && !info.drops;
             count_owed();
             wl_exec_cb cb = callback_of(next, info.kind == INSN_REP);
             if (s)
