@@ -203,6 +203,11 @@ def record(root: Path, spec: str, phases: list[Phase], seeds: Iterable[int] = (0
     places = []
     for seed in seeds:
         place = root / "tour" / spec.replace("/", "_") / f"seed-{seed}"
-        write(place, manifest(spec, seed, phases, **changes), {**tables(phases, seed), **(more or {})}, b"weaklink: done\n")
+        write(
+            place,
+            manifest(spec, seed, phases, **changes),
+            {**tables(phases, seed), **(more or {})},
+            b"weaklink: done\n",
+        )
         places.append(place)
     return places

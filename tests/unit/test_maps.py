@@ -272,3 +272,16 @@ def test_coverage_says_what_is_not_named_and_fails_below_the_share(tmp_path: Pat
     command = [sys.executable, "-m", "probes.maps.coverage", "linux", str(path)]
     assert subprocess.run([*command, "--at-least", "0.965"], capture_output=True, check=False).returncode == 1
     assert subprocess.run([*command, "--at-least", "0.95"], capture_output=True, check=False).returncode == 0
+
+
+def test_functions_that_many_share() -> None:
+    names = ["memcpy", "memcpy.cold", "__x86_indirect_thunk_rax", "copy_user_generic", "__list_add_valid", "kmalloc"]
+    assert maps.load("linux").shared(names) == {*names} - {"copy_user_generic", "kmalloc"}
+    assert maps.load("freebsd").shared(["memset_erms", "memory", "uiomove"]) == {"memset_erms"}
+    assert maps.load("osv").shared(["memcpy_repmov_ssse3", "memcpy_decode_start"]) == {"memcpy_repmov_ssse3"}
+
+
+@pytest.mark.parametrize("text", ['[shared]\nfiles = ["a"]', "[shared]\nsymbols = [1]", 'shared = "memcpy"'])
+def test_shared_functions_that_are_no_lists(text: str) -> None:
+    with pytest.raises(WeaklinkError):
+        rules.parse(text)
