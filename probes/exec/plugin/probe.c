@@ -208,7 +208,7 @@ void probe_finish(struct vcpu *v, bool complete)
     if (armed)
         charge(v);
     if (armed && complete)
-        names_look();
+        names_look(v);
     if (!several() || !complete)
         write_all(complete);
     if (complete)

@@ -163,10 +163,16 @@ bool threads_take(struct thread *t, unsigned vcpu)
 
 uint32_t threads_count(void)
 {
-    return n_threads;
+    lock(&table);
+    uint32_t n = n_threads;
+    unlock(&table);
+    return n;
 }
 
 struct thread *threads_at(uint32_t index)
 {
-    return threads[index];
+    lock(&table);
+    struct thread *t = threads[index];
+    unlock(&table);
+    return t;
 }
