@@ -6,6 +6,7 @@ make equal labels.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -22,10 +23,9 @@ WOKEN: Final = "woken"
 _RUNNING: Final = "running"
 _OF_THREADS: Final = ("sched_switch", "sched_wake", "thread_create")
 _STOPPED: Final = {"preempted": RUNNABLE, "yielded": RUNNABLE, "blocked": WAITING, "exited": WAITING}
-_MUTEX: Final = {"mutex_lock_wait": "lock", "mutex_lock_wake": "locked"}
 _LOCK: Final = {"lock-contended": "lock", "lock-acquired": "locked"}
 _MUTEX_LOCK: Final = "_ZN8lockfree5mutex4lockEv"
-_FUTEX: Final = "_Z5futex"
+_FUTEX: Final = re.compile(r"_Z5futexP\w+ in futex")
 
 
 class Labels:
@@ -74,6 +74,7 @@ def of_ring(ring: Sequence[Record], first: int, last: int) -> list[Call]:
     """Give what the records from ``first`` to before ``last`` say; those before say in which state threads were."""
     labels = labels_of_ring(ring[first:last])
     state: dict[int, str] = {}
+    waits: dict[int, str] = {}
     found: list[Call] = []
     for at, record in enumerate(ring[:last]):
         me, call = record.thread, None
@@ -83,6 +84,7 @@ def of_ring(ring: Sequence[Record], first: int, last: int) -> list[Call]:
             stopped = RUNNABLE if state.get(me) == RUNNABLE else WAITING
             call = Call(f"switch {labels[me]} {labels[_thread(record)]}", stopped)
             state[me], state[_thread(record)] = stopped, _RUNNING
+            waits[me] = "slept" if stopped == WAITING else waits.get(me, "")
         elif record.name == "sched_wake":
             other = _thread(record)
             was = state.get(other, WAITING)
@@ -90,8 +92,10 @@ def of_ring(ring: Sequence[Record], first: int, last: int) -> list[Call]:
             state[other] = WOKEN if was == WAITING else was
         elif record.name == "thread_create":
             call = Call(f"new {labels[me]} {labels[_thread(record)]}")
-        elif record.name in _MUTEX:
-            call = Call(f"{_MUTEX[record.name]} {labels[me]} {record.arguments[0]:x}")
+        elif record.name == "mutex_lock_wait":
+            call, waits[me] = Call(f"lock {labels[me]} {record.arguments[0]:x}"), "spun"
+        elif record.name == "mutex_lock_wake":
+            call = Call(f"locked {labels[me]} {record.arguments[0]:x}", waits.get(me, UNKNOWN))
         if call and at >= first:
             found.append(call)
     return found
@@ -101,17 +105,20 @@ def of_probe(events: pd.DataFrame) -> list[Call]:
     """Give what the events of one CPU say."""
     labels = labels_of_probe(events)
     found: list[Call] = []
+    within: dict[int, str] = {}
     for thread, kind, name, how, value in rows(events[["thread", "kind", "name", "how", "value"]]):
-        if kind == "switch":
+        if kind in ("syscall-enter", "syscall-exit"):
+            within[thread] = name if kind == "syscall-enter" else ""
+        elif kind == "switch":
             found.append(Call(f"switch {labels[thread]} {labels[value]}", _STOPPED.get(how, UNKNOWN)))
         elif kind == "wake":
             found.append(Call(f"{'attempt' if how == 'awake' else 'wake'} {labels[thread]} {labels[value]}"))
         elif kind == "thread-new":
             found.append(Call(f"new {labels[thread]} {labels[value]}"))
-        elif kind in _LOCK and name == _MUTEX_LOCK:
-            found.append(Call(f"{_LOCK[kind]} {labels[thread]} {value:x}"))
         elif kind in _LOCK:
-            found.append(Call(f"{_LOCK[kind]} {labels[thread]} {value:x}", UNKNOWN, name))
+            result = how if kind == "lock-acquired" else UNKNOWN
+            note = "" if name == _MUTEX_LOCK else f"{name} in {within.get(thread) or 'no call'}"
+            found.append(Call(f"{_LOCK[kind]} {labels[thread]} {value:x}", result, note))
     return found
 
 
@@ -119,7 +126,7 @@ def explain(guest: Call | None, watched: Call | None) -> str:
     """The rules.  Each looks at what was seen of the one event, on both sides."""
     if guest and watched is None and guest.name.startswith("attempt "):
         return f"attempts to wake a thread that is {guest.note}: the tracepoint stands before the look"
-    if watched and guest is None and watched.name.startswith("lock") and watched.note.startswith(_FUTEX):
+    if watched and guest is None and watched.name.startswith("lock") and _FUTEX.fullmatch(watched.note):
         return "waits in futex(), which has no tracepoint but the system call's own"
     return ""
 

@@ -288,13 +288,26 @@ def test_the_probe_says_the_same_in_its_words() -> None:
         [(5, "switch", "", "blocked", 9), (9, "wake", "", "woken", 5), (9, "wake", "", "awake", 5),
          (9, "thread-new", "", "", 12), (9, "switch", "", "preempted", 5),
          (5, "lock-contended", scheduling._MUTEX_LOCK, "kernel", 0x55),
-         (5, "lock-acquired", scheduling._MUTEX_LOCK, "slept", 0x55), (5, "lock-contended", "_Z5futexP", "user", 0x66)],
+         (5, "lock-acquired", scheduling._MUTEX_LOCK, "slept", 0x55), (5, "lock-contended", "_Z5futexPi", "user", 0x66),
+         (5, "syscall-enter", "futex", "", 0), (5, "lock-contended", "_Z5futexPi", "user", 0x66)],
         columns=["thread", "kind", "name", "how", "value"],
     )  # fmt: skip
     assert [str(call) for call in scheduling.of_probe(events)] == [
         "switch T0 T1 waiting", "wake T1 T0", "attempt T1 T0", "new T1 another", "switch T1 T0 runnable", "lock T0 55",
-        "locked T0 55", "lock T0 66 (_Z5futexP)",
+        "locked T0 55 slept", "lock T0 66 (_Z5futexPi in no call)", "lock T0 66 (_Z5futexPi in futex)",
     ]  # fmt: skip
+    assert [bool(scheduling.explain(None, call)) for call in scheduling.of_probe(events)[-3:]] == [False, False, True]
+
+
+def test_the_ring_tells_who_slept_for_a_mutex() -> None:
+    def waits(*between: Record) -> str:
+        ends = (Record(name, 0, ord("a"), "", (0x55,)) for name in ("mutex_lock_wait", "mutex_lock_wake"))
+        first, last = ends
+        return scheduling.of_ring([first, *between, last], 0, 99)[-1].result
+
+    assert waits() == "spun"
+    assert waits(*ring("a~b", "b>a")) == "spun", "it could have run on"
+    assert waits(*ring("a>b", "b!a", "b>a")) == "slept"
 
 
 # -- the probe ---------------------------------------------------------------------------------------------------------
