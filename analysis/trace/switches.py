@@ -26,8 +26,8 @@ _VALUES: Final = (
     Column("on_ns", "on-CPU"), Column("irq_ns", "irq ns", spare=3), Column("idle_ns", "idle ns", spare=3),
     Column("wakeups", "wakeups", spare=2),
     Column("latency_p50", "lat p50"), Column("latency_p90", "lat p90", spare=6),
-    Column("latency_p99", "lat p99", spare=2),
-    Column("latency_max", "lat max"),
+    Column("latency_p99", "lat p99", spare=3),
+    Column("latency_max", "lat max", spare=1),
     Column("queued_ns", "queued"), Column("queued_p50", "q p50", spare=5), Column("queued_p90", "q p90", spare=5),
     Column("queued_p99", "q p99", spare=5), Column("queued_max", "q max", spare=5),
     Column("woken_by", "woken by", "text"),
@@ -115,7 +115,7 @@ def _threads(trace: Trace, by: str, columns: dict[str, npt.NDArray[Any]], spent:
     figures.append(groups.sums(queued, queued >= 0).tolist())
     figures += list(groups.percentiles(queued, queued > 0).values())
     wakers = groups.most(_key(trace, by, columns["waker"]), columns["waker"] >= 0)
-    figures.append([None if waker is None else _title(trace, by, waker) for waker in wakers])
+    figures.append([None if waker is None else _waker(trace, by, waker) for waker in wakers])
     keys_of = [_of_key(trace, by, code) for code in both.keys[0].tolist()]
     rows = [(*key, *row) for key, row in zip(keys_of, zip(*figures, strict=True), strict=True)]
     size = len(keys_of[0])
@@ -133,6 +133,10 @@ def _of_key(trace: Trace, by: str, code: int) -> tuple[Any, ...]:
     if by == "role":
         return (_title(trace, by, code),)
     return (code, trace.threads.role(code), trace.threads.name(code))
+
+
+def _waker(trace: Trace, by: str, code: int) -> str:
+    return _title(trace, by, code) if by == "role" else f"{code} {trace.threads.role(code)}".rstrip()
 
 
 def _title(trace: Trace, by: str, code: int) -> str:

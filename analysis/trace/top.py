@@ -20,8 +20,10 @@ BY: Final = ("function", "layer", "operation", "role")
 _VALUES: Final = (
     Column("instructions", "instr"), Column("share", "share", "share"), Column("calls", "calls"),
     Column("per_call", "/call"), Column("rep_bytes", "rep bytes", spare=1), Column("idle_ns", "idle ns", spare=2),
-    *(Column(name, name, spare=3) for name in COSTLY_INSTRUCTIONS),
+    Column("costly", "costly"),
+    *(Column(name, name, spare=3 + place) for place, name in enumerate(COSTLY_INSTRUCTIONS)),
 )  # fmt: skip
+_DEAR: Final = ("costly", *COSTLY_INSTRUCTIONS)
 _HEADLINE: Final = ("instructions", "per_call", "calls")
 _STACK: Final = (Column("stack", "function < caller", "text"),)
 _STACKS: Final = (Column("instructions", "self"), Column("share", "share", "share"), Column("inclusive", "inclusive"),
@@ -58,9 +60,10 @@ def answer(trace: Trace, by: str = "function") -> Answer:
     for key, instructions, calls, moved in zip(found, *(one.tolist() for one in sums), strict=True):
         per_call = instructions / calls if calls else None
         cost = (instructions, instructions / whole, calls or None, per_call, moved, idle.get(key))
-        table.append((*key, *cost, *costly.get(key, none)))
+        dear = costly.get(key, none)
+        table.append((*key, *cost, sum(dear) if costly else None, *dear))
     kept = [place for place, column in enumerate(_VALUES)
-            if column.name not in COSTLY_INSTRUCTIONS or any(row[len(names) + place] for row in table)]  # fmt: skip
+            if column.name not in _DEAR or any(row[len(names) + place] for row in table)]  # fmt: skip
     table = sorted(table, key=lambda row: (-row[len(names)], row[: len(names)]))
     cut = [tuple(row[: len(names)]) + tuple(row[len(names) + place] for place in kept) for row in table]
     return Answer(trace, Table(keys, tuple(_VALUES[place] for place in kept), cut, _notes(trace, by), _HEADLINE))

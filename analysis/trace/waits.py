@@ -47,7 +47,9 @@ def answer(trace: Trace) -> Answer:
         names = list(line.window.names)
         irqs = _irqs(line)
         found = stops(line)
-        found = found.where(trace.mine(line)[found.thread])
+        # A thread that runs when there is nothing else to do waits for nothing.
+        waits = trace.mine(line) & (doing.roles != ROLES.index("idle"))
+        found = found.where(waits[found.thread])
         before += int(found.of_reason("before").sum())
         waited = found.of_reason("blocked", "before") | (found.of_reason("") & (found.woken >= 0))
         _blocked(rows, doing, irqs, found.where(waited))
