@@ -24,9 +24,10 @@ _LOCK: Final = (Column("lock", "lock", "text"), Column("function", "function", "
 _SPACE, _OPERATION = Column("space", "of", "text", 7), Column("operation", "operation", "text")
 _STACK: Final = Column("stack", "stack", "text", below=True)
 _VALUES: Final = (
-    Column("count", "count"), Column("open", "open", spare=6), Column("slept", "slept"), Column("spun", "spun"),
+    Column("count", "count"), Column("open", "open", spare=6), Column("slept", "slept"),
+    Column("spun", "spun", spare=1),
     Column("wait_ns", "wait ns"), Column("p50", "p50"), Column("p90", "p90", spare=4), Column("p99", "p99", spare=3),
-    Column("max", "max", spare=1), Column("off_ns", "off-CPU ns", spare=5),
+    Column("max", "max", spare=2), Column("off_ns", "off-CPU ns", spare=5),
     Column("ended_by", "let go by", "text"),
 )  # fmt: skip
 _HEADLINE: Final = ("count", "wait_ns", "p50")

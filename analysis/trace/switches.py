@@ -50,7 +50,8 @@ def answer(trace: Trace, *, pairs: bool = False) -> Answer:
         found = stops(line)
         inferred += int((found.inferred & found.of_reason("blocked", "preempted")).sum())
         found = found.where(trace.mine(line)[found.thread])
-        _add(rows, line, found)
+        # A thread that runs when there is nothing else to do waits for no CPU.
+        _add(rows, line, found, trace.threads.role_of(line.threads)[found.thread] != ROLES.index("idle"))
         _spent(times, line, trace)
     columns = rows.columns()
     switched = columns["switched"].astype(bool)
@@ -73,7 +74,7 @@ def answer(trace: Trace, *, pairs: bool = False) -> Answer:
     )
 
 
-def _add(rows: Rows, line: Timeline, found: Stops) -> None:
+def _add(rows: Rows, line: Timeline, found: Stops, waits: npt.NDArray[np.bool_]) -> None:
     """A row for each stop."""
     switched = line.kind[found.out] == KIND["switch"]
     event = np.where(switched, line.row[found.out], 0)
@@ -86,7 +87,7 @@ def _add(rows: Rows, line: Timeline, found: Stops) -> None:
     rows.add(
         thread=line.threads[found.thread], switched=switched, reason=found.reason, waker=waker,
         next=np.where(switched, line.window.value[event], -1) if len(line.window) else waker, latency=latency,
-        queued=np.where(runs, found.queued, -1),
+        queued=np.where(runs & waits, found.queued, -1),
     )  # fmt: skip
 
 
