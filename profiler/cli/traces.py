@@ -13,6 +13,7 @@ from profiler.errors import UsageError
 if TYPE_CHECKING:
     from analysis.trace.table import Answer
     from analysis.trace.trace import Trace
+    from probes.recording import Recording
 
 FORMATS: Final = ("text", "csv", "json")
 ROWS: Final = 40
@@ -60,11 +61,22 @@ def chosen(arguments: argparse.Namespace, *, events: bool = True) -> tuple[list[
         raise UsageError("--limit is at least 1", hint="leave it out for all rows")
     if arguments.until is not None and arguments.until <= (arguments.since or 0):
         raise UsageError("--until is not after --since", hint="both count from the phase's begin")
-    recordings = [one for root in arguments.recordings for one in load(root)]
+    recordings = [one for root in arguments.recordings for one in in_order(root, load(root))]
     wanted = Wanted(
         arguments.guest, arguments.phase, arguments.thread, arguments.since, arguments.until, arguments.seed
     )
     return choose(recordings, wanted, events=events)
+
+
+def in_order(root: Path, recordings: list[Recording]) -> list[Recording]:
+    """Recordings with the guests as the last campaign below ``root`` named them, if there is one."""
+    import json
+
+    try:
+        named = [str(guest) for guest in json.loads((root / "campaign.json").read_bytes())["guests"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return recordings
+    return sorted(recordings, key=lambda one: named.index(one.spec) if one.spec in named else len(named))
 
 
 def run(arguments: argparse.Namespace, answer: Callable[[Trace], Answer], *, events: bool = True) -> int:

@@ -243,6 +243,14 @@ def test_guests_stand_side_by_side(verb: str, three: Path, capsys: pytest.Captur
     assert text(capsys, verb, three, "--guest", "osv:libc").startswith("osv:libc, seed 1, phase locked\n")
 
 
+def test_guests_come_as_the_campaign_named_them(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (three / "campaign.json").write_text('{"guests": ["osv:libc", "linux"]}')
+    found = list(dict.fromkeys(row["guest"] for row in rows(capsys, "syscalls", three)))
+    assert found == ["osv:libc", "linux", "linux+audit=1"]
+    (three / "campaign.json").write_text('{"guests": 7')
+    assert len(rows(capsys, "syscalls", three)) == 15
+
+
 def test_the_first_seed_is_taken_unless_another_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record(tmp_path, seed=2)
     record(tmp_path, seed=5)
