@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from analysis.calls import INTERRUPT, PAGE_FAULT, phase_calls
 from analysis.vcpus import statistical
-from probes.events import EVENT_KINDS, LAYERS, ROLES
+from probes.events import COSTLY_INSTRUCTIONS, EVENT_KINDS, LAYERS, ROLES
 from probes.recording import Recording
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def verify(recording: Recording) -> list[Check]:
         *_several(recording, phases),
         _vocabulary(recording, ledger),
         _not_negative(ledger),
+        _costly(recording, ledger),
         *_conservation(phases, ledger),
         *_stacks(recording, ledger),
         *_statuses(phases),
@@ -109,6 +110,19 @@ def _not_negative(ledger: pd.DataFrame) -> Check:
     counts = ["instructions", "calls", "rep_iterations", "rep_bytes", "idle_ns"]
     bad = int((ledger[counts] < 0).any(axis=1).sum())
     return Check("no negative cells", bad == 0, f"{bad} of {len(ledger):,} cells")
+
+
+def _costly(recording: Recording, ledger: pd.DataFrame) -> Check:
+    """A cell has no more costly instructions than instructions; accesses to devices are made by others of its own."""
+    name, keys = "costly instructions are of the cells", ["phase", "role", "operation", "layer", "function", "space"]
+    costly = recording.frame("costly").astype(dict.fromkeys([*keys[1:], "instruction"], object))
+    strange = sorted(set(costly["instruction"]) - set(COSTLY_INSTRUCTIONS))
+    if strange:
+        return Check(name, False, _listed([f"{word!r:.40}" for word in strange]))
+    executed = costly[costly["instruction"] != "mmio"].groupby(keys)["count"].sum()
+    cells = ledger.astype(dict.fromkeys(keys[1:], object)).groupby(keys)["instructions"].sum()
+    bad = int((executed > cells.reindex(executed.index, fill_value=0)).sum() + (costly["count"] <= 0).sum())
+    return Check(name, bad == 0, f"{bad} of {len(executed):,} cells" if bad else f"{len(costly):,} counts")
 
 
 def _conservation(phases: pd.DataFrame, ledger: pd.DataFrame) -> Iterator[Check]:

@@ -163,10 +163,8 @@ class ExecRecorder:
         manifest["cost"] = {"wall_s": outcome.wall_s, "cpu_s": outcome.cpu_s, "boot_s": outcome.boot_s}
         manifest["console"] = {"malformed": said.malformed, "dropped_bytes": outcome.console_dropped}
         self._step("writing")
-        columns = {
-            name: getattr(tables, name)
-            for name in ("ledger", "phases", "events", "threads", "locks", "frames", "stacks")
-        }
+        names = ("ledger", "phases", "events", "threads", "locks", "costly", "frames", "stacks")
+        columns = {name: getattr(tables, name) for name in names}
         recording.write(directory, manifest, columns, outcome.console)
         instructions = int(pc.sum(tables.phases["instructions"]).as_py() or 0)
         return Result(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 UNITS = (
-    "config", "context", "execute", "ledger", "results", "state", "threads", "events", "phases", "locks", "packets",
-    "stacks", "switches", "names",
+    "config", "context", "costly", "execute", "ledger", "results", "state", "threads", "events", "phases", "locks",
+    "packets", "stacks", "switches", "names",
 )  # fmt: skip
 
 

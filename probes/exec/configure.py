@@ -29,6 +29,8 @@ FIXED_NAMES: Final = ("", "user", "interrupt", "background", "[pending]", "sysca
 VDSO: Final = ("[vdso]", "vdso", "time")
 NOWHERE: Final = ("[unknown]", "user", "unattributed")
 _JUMP_STUBS: Final = ("[.plt", "[.iplt")
+_OF_DEVICES: Final = frozenset({"driver", "emulation", "irq", "time", "timer"})
+"""Layers whose functions touch devices' memory: only there is it looked whether a load or store does."""
 _LARGEST_VDSO: Final = 1 << 16
 _MOST_VARIABLES: Final = 16  # VARIABLES, plugin/config.h
 _THREAD_MAKERS: Final = ("pthread_create",)  # operations; whatever else makes a thread makes a process
@@ -233,10 +235,12 @@ def _functions(hooks: Hooks, parts: Iterable[_Part]) -> list[str]:
                 f"{before.file} and {after.file} lie at the same addresses", hint="is that where they are loaded?"
             )
     hooks.functions = [piece.function for piece in found]
-    letters = [piece.function[1][0] if piece.whole else piece.function[1][0].upper() for piece in found]
-    return [
-        f"f {piece.first:x} {piece.end - piece.first:x} {letter}" for piece, letter in zip(found, letters, strict=True)
-    ]
+    return [f"f {piece.first:x} {piece.end - piece.first:x} {_letters(piece)}" for piece in found]
+
+
+def _letters(piece: _Piece) -> str:
+    _, kind, layer = piece.function
+    return (kind[0] if piece.whole else kind[0].upper()) + ("d" if kind == "kernel" and layer in _OF_DEVICES else "")
 
 
 def _gaps(ranges: Iterable[tuple[int, int]], start: Sequence[int], end: Sequence[int]) -> list[tuple[int, int]]:

@@ -12,14 +12,25 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from probes.events import EVENT_KINDS, EVENTS, FRAMES, HOWS, LEDGER, PHASES, ROLES, STACKS
+from probes.events import (
+    COSTLY,
+    COSTLY_INSTRUCTIONS,
+    EVENT_KINDS,
+    EVENTS,
+    FRAMES,
+    HOWS,
+    LEDGER,
+    PHASES,
+    ROLES,
+    STACKS,
+)
 from probes.exec import frames, locks, names
 from probes.exec.configure import Hooks
 from probes.exec.frames import Functions, Tree
 from probes.exec.said import Phase
 from profiler.errors import ProbeLoss
 
-# struct cell with its row's key (plugin/ledger.c), struct event (plugin/events.h).
+# struct cell with its row's key (plugin/ledger.c), a cell's costly instructions (costly.c), struct event (events.h).
 _CELL: Final = np.dtype([
     ("phase", "<u2"), ("role", "<u2"), ("operation", "<u2"), ("vcpu", "<u2"), ("function", "<i4"), ("_", "<i4"),
     ("raw", "<u8"), ("calls", "<u8"), ("rep_iterations", "<u8"), ("rep_bytes", "<u8"), ("idle_ns", "<u8"),
@@ -28,6 +39,12 @@ _EVENT: Final = np.dtype([
     ("time", "<u8"), ("value", "<i8"), ("thread", "<u4"), ("stack", "<u4"), ("name", "<u2"), ("kind", "u1"),
     ("how", "u1"), ("vcpu", "u1"), ("_", "V3"),
 ])  # fmt: skip
+_COSTLY: Final = np.dtype([
+    ("phase", "<u2"), ("role", "<u2"), ("operation", "<u2"), ("class", "<u2"), ("function", "<i4"), ("_", "<i4"),
+    ("count", "<u8"),
+])  # fmt: skip
+_CELL_COUNTS: Final = ("raw", "calls", "rep_iterations", "rep_bytes", "idle_ns")
+_CELL_KEY: Final = ["phase", "role", "operation", "layer", "function", "space"]
 _DEFERRED: Final = 0x8000  # OP_DEFERRED, plugin/threads.h
 _NOT_ZERO: Final = ("rows", "functions", "frames", "phases")
 _TROUBLE: Final = (*_NOT_ZERO, "resync", "switches")
@@ -50,6 +67,7 @@ class Tables:
     events: pa.Table
     locks: pa.Table
     threads: pa.Table
+    costly: pa.Table
     frames: pa.Table
     stacks: pa.Table
     capabilities: dict[str, dict[str, Any]]
@@ -75,7 +93,9 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase], shared: Collection[
     if summary.stacks is not None:
         used = np.union1d(raw["function"], np.setdiff1d(events["stack"], [frames.NO_STACK]))
         tree = frames.read(out / "stacks.bin", functions, shared, used)
-    cells = _cells(raw, hooks, functions, tree)
+    costly = _records(out / "costly.bin", _COSTLY)
+    cells = _cells("ledger.bin", raw, _CELL_COUNTS, hooks, functions, tree)
+    cells["instructions"] = cells.pop("raw") - cells["rep_iterations"]
     ledger, windows = _ledger(cells, idle=summary.clock), _phases(summary, phases)
     _conserved(summary, raw)
     return Tables(
@@ -84,6 +104,7 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase], shared: Collection[
         events=_events(events, hooks, tree),
         threads=summary.threads,
         locks=locks.table(events, summary.known_locks, hooks.objects),
+        costly=_costly(_cells("costly.bin", costly, ("class", "count"), hooks, functions, tree)),
         frames=tree.table() if tree else FRAMES.empty_table(),
         stacks=_stacks(cells, idle=summary.clock) if tree else STACKS.empty_table(),
         capabilities=_capabilities(summary, hooks, events),
@@ -206,9 +227,8 @@ def _conserved(summary: _Summary, cells: np.ndarray[Any, Any]) -> None:
 
 def _ledger(cells: pd.DataFrame, *, idle: bool) -> pa.Table:
     # Pieces of one function, and functions of one name and layer, are one cell.
-    keys = [field.name for field in LEDGER if pa.types.is_string(field.type) or field.name == "phase"]
-    counts = [name for name in LEDGER.names if name not in keys]
-    frame = cells.groupby(keys, as_index=False, sort=True)[counts].sum()
+    counts = [name for name in LEDGER.names if name not in _CELL_KEY]
+    frame = cells.groupby(_CELL_KEY, as_index=False, sort=True)[counts].sum()
     if not idle:
         frame["idle_ns"] = pd.array([pd.NA] * len(frame), dtype="Int64")
     return pa.Table.from_pandas(frame[LEDGER.names], schema=LEDGER, preserve_index=False)
@@ -223,19 +243,28 @@ def _stacks(cells: pd.DataFrame, *, idle: bool) -> pa.Table:
     return pa.Table.from_pandas(frame[STACKS.names], schema=STACKS, preserve_index=False)
 
 
-def _cells(raw: np.ndarray[Any, Any], hooks: Hooks, functions: Functions, tree: Tree | None) -> pd.DataFrame:
-    """The probe's cells with names for its numbers; with a ``tree`` they have the column ``stack``."""
-    counts = ("raw", "calls", "rep_iterations", "rep_bytes", "idle_ns")
+def _costly(frame: pd.DataFrame) -> pa.Table:
+    if len(frame) and not frame["class"].between(1, len(COSTLY_INSTRUCTIONS)).all():
+        raise ProbeLoss("costly.bin names what is not there", hint=_AGAIN)
+    frame["instruction"] = np.asarray(COSTLY_INSTRUCTIONS, dtype=object)[frame["class"] - 1]
+    frame = frame.groupby([*_CELL_KEY, "instruction"], as_index=False, sort=True)[["count"]].sum()
+    return pa.Table.from_pandas(frame[COSTLY.names], schema=COSTLY, preserve_index=False)
+
+
+def _cells(
+    file: str, raw: np.ndarray[Any, Any], counts: Sequence[str], hooks: Hooks, functions: Functions, tree: Tree | None
+) -> pd.DataFrame:
+    """A file's records of cells, with names for their numbers; with a ``tree`` they have the column ``stack``."""
     if any(bool((raw[name] >= _MOST).any()) for name in counts) or bool((raw["phase"] >= _PHASES).any()):
-        raise ProbeLoss("ledger.bin counts what cannot be", hint=_AGAIN)
+        raise ProbeLoss(f"{file} counts what cannot be", hint=_AGAIN)
     try:
         numbers = tree.frames_of(raw["function"]) if tree else functions.rows(raw["function"])
     except ValueError as error:
-        raise ProbeLoss("ledger.bin names what is not there", hint=_AGAIN) from error
+        raise ProbeLoss(f"{file} names what is not there", hint=_AGAIN) from error
     if len(raw) and raw["role"].max() >= len(ROLES):
-        raise ProbeLoss("ledger.bin names what is not there", hint=_AGAIN)
+        raise ProbeLoss(f"{file} names what is not there", hint=_AGAIN)
     about = tree.functions if tree else functions
-    frame = pd.DataFrame({
+    return pd.DataFrame({
         "phase": raw["phase"].astype(np.int16),
         "role": np.asarray(ROLES, dtype=object)[raw["role"]],
         "operation": pd.Series(raw["operation"]).map(_operation_names(hooks, raw["operation"])),
@@ -245,8 +274,6 @@ def _cells(raw: np.ndarray[Any, Any], hooks: Hooks, functions: Functions, tree: 
         **({"stack": numbers} if tree else {}),
         **{name: raw[name].astype(np.int64) for name in counts},
     })  # fmt: skip
-    frame["instructions"] = frame.pop("raw") - frame["rep_iterations"]
-    return frame
 
 
 def _phases(summary: _Summary, phases: Sequence[Phase]) -> pa.Table:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Asks the plugin's parts one question each; see test_exec_plugin_c.py. */
 #include "config.h"
+#include "costly.h"
 #include "events.h"
 #include "guest.h"
 #include "insn.h"
@@ -15,7 +16,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-static int insns(bool quiet) /* a line of hex bytes in, kind, size and marker out, or whether it is quiet */
+static int insns(char what) /* a line of hex bytes in, kind, size and marker out; or whether it is quiet; or its class */
 {
     char line[256];
     while (fgets(line, sizeof line, stdin)) {
@@ -24,8 +25,10 @@ static int insns(bool quiet) /* a line of hex bytes in, kind, size and marker ou
         for (char *p = line; n < 16 && sscanf(p, "%2hhx", &bytes[n]) == 1; p += 2)
             n++;
         struct insn_info info = insn_decode(bytes, n);
-        if (quiet)
+        if (what == 'q')
             printf("%d\n", info.quiet);
+        else if (what == 'c')
+            printf("%u %d\n", info.costly, info.moves);
         else
             printf("%u %u %u\n", info.kind, info.rep_size, info.marker);
     }
@@ -97,7 +100,7 @@ static int operations(void)
     return 0;
 }
 
-static int ledger(const char *path)
+static int ledger(const char *path, const char *costly_path)
 {
     enum { N = 10 };
     int32_t function_of[N];
@@ -108,14 +111,19 @@ static int ledger(const char *path)
     a[4] = (struct cell){100, 1, 2, 3, 0};
     a[9] = (struct cell){50, 0, 0, 0, 7};
     b[4] = (struct cell){1000, 10, 20, 30, 40};
+    costly_change(0, &a[4], COSTLY_LOCK, 1);
+    for (int i = 0; i < 5; i++)
+        costly_change(0, &b[4], i ? COSTLY_LOCK : COSTLY_PAUSE, 1);
+    costly_change(0, &a[9], COSTLY_CR3, 1);
+    costly_change(0, &a[9], COSTLY_CR3, -1);
     ledger_row(0, NO_PHASE, ROLE_MAIN, 5)[4].raw = 12345; /* outside windows: never written */
-    ledger_move(a, b, N);
+    ledger_move(0, a, b, N);
     printf("%d\n", a[4].raw == 0 && a[9].idle == 0);
     c[0].idle = 9; /* no instruction, but not empty */
     c[5].raw = ~(uint64_t)0 >> 1;
-    FILE *f = fopen(path, "wb");
-    bool ok = f && ledger_write(f, N, function_of);
-    ok = f && fclose(f) == 0 && ok;
+    FILE *f = fopen(path, "wb"), *costly = fopen(costly_path, "wb");
+    bool ok = f && costly && ledger_write(f, costly, N, function_of);
+    ok = f && fclose(f) == 0 && fclose(costly) == 0 && ok;
     printf("%d\n", ok);
     return 0;
 }
@@ -188,6 +196,14 @@ bool guest_memory(uint64_t addr, void *to, size_t n)
 }
 
 /* Parts that need a QEMU are not asked here. */
+struct qemu_plugin_hwaddr *qemu_plugin_get_hwaddr(qemu_plugin_meminfo_t info, uint64_t vaddr)
+{
+    return (void)info, (void)vaddr, NULL;
+}
+bool qemu_plugin_hwaddr_is_io(const struct qemu_plugin_hwaddr *where)
+{
+    return where != NULL;
+}
 __attribute__((weak)) void window_listen(struct vcpu *vcpu)
 {
     (void)vcpu;
@@ -356,11 +372,65 @@ static int switches(const char *path, int n, char **words)
     return events_close() != 0;
 }
 
+/*
+ * Segments with costly instructions, one letter per instruction: L locks, P pauses, I is IN, R a REP OUTS that ends its
+ * block, . is nothing.  A step is a segment, then how many of its instructions are attempted; what follows says where:
+ * u user code, k the kernel's, f a page fault's entry, r its IRET.  As in "u:100:LP.L:2": at address 100, two of four.  A
+ * step without letters, "charge", charges in the middle of one.  Out: how many of each were counted.
+ */
+static int costly(bool is_exact, int n, char **steps)
+{
+    static const uint8_t classes[128] = {['L'] = COSTLY_LOCK, ['P'] = COSTLY_PAUSE, ['I'] = COSTLY_IO, ['R'] = COSTLY_IO};
+    static struct hook fault = {.kind = HOOK_FAULT, .name = 72};
+    static const struct segment nothing = {.class = CLASS_APP};
+    exact = is_exact;
+    in_context(ROLE_MAIN);
+    v->thread->user = v->thread->in_app = true;
+    v->segment = &nothing;
+    v->silent = true;
+    set_row(v);
+    for (int i = 0; i < n; i++) {
+        char where, letters[64];
+        unsigned long pc, did;
+        if (sscanf(steps[i], "%c:%lu:%63[^:]:%lu", &where, &pc, letters, &did) != 4) {
+            charge(v);
+            continue;
+        }
+        struct segment *s = calloc(1, sizeof *s);
+        size_t length = strlen(letters);
+        s->pc = pc;
+        s->n = (uint16_t)length;
+        s->last_pc = pc + length - 1;
+        s->class = where == 'u' ? CLASS_APP : CLASS_KERNEL;
+        s->hook = where == 'f' ? &fault : NULL;
+        s->tail = where == 'r' ? INSN_IRET : 0;
+        if (letters[length - 1] == 'R')
+            s->rep_pc = s->last_pc;
+        for (size_t j = 0; j < length; j++)
+            if (classes[(int)letters[j]])
+                costly_add((unsigned)j, classes[(int)letters[j]]);
+        s->costly = costly_take();
+        callback_of(s, letters[0] == 'R')(0, s);
+        v->c->raw += is_exact ? did : 0;
+    }
+    charge(v);
+    FILE *f = tmpfile();
+    uint64_t counts[COSTLY_CLASSES] = {0}, row[3];
+    for (uint16_t operation = 0; operation < 80; operation++)
+        costly_write(f, 0, (uint16_t[]){0, 0, 0}, 0, row_for(v, ROLE_MAIN, operation));
+    rewind(f);
+    while (fread(row, sizeof row, 1, f) == 1)
+        counts[row[0] >> 48] += row[2];
+    printf("%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", counts[COSTLY_LOCK], counts[COSTLY_PAUSE],
+           counts[COSTLY_IO], v->c->raw);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
-    if (!strcmp(what, "insn") || !strcmp(what, "quiet"))
-        return insns(what[0] == 'q');
+    if (!strcmp(what, "insn") || !strcmp(what, "quiet") || !strcmp(what, "costly"))
+        return insns(what[0]);
     if (!strcmp(what, "config"))
         return look_up(argv[2], argc - 3, argv + 3);
     if (!strcmp(what, "threads"))
@@ -368,7 +438,7 @@ int main(int argc, char **argv)
     if (!strcmp(what, "operations"))
         return operations();
     if (!strcmp(what, "ledger"))
-        return ledger(argv[2]);
+        return ledger(argv[2], argv[3]);
     if (!strcmp(what, "events"))
         return events(argv[2], (uint32_t)atoi(argv[3]));
     if (!strcmp(what, "full"))
@@ -381,6 +451,8 @@ int main(int argc, char **argv)
         return switches(argv[2], argc - 3, argv + 3);
     if (!strcmp(what, "outcome"))
         return outcome(argv + 2);
+    if (!strcmp(what, "costly-exact") || !strcmp(what, "costly-block"))
+        return costly(what[7] == 'e', argc - 2, argv + 2);
     if (!strcmp(what, "iret"))
         return iret(argv[2]);
     return 2;

@@ -9,13 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.compute as pc
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from probes import recording
-from probes.events import EVENT_KINDS, EVENTS, HOWS, LEDGER, PHASES
+from probes.events import COSTLY, EVENT_KINDS, EVENTS, HOWS, LEDGER, PHASES
 from probes.exec import decode, frames
 from probes.exec.configure import Hooks
 from probes.exec.decode import Tables
@@ -57,6 +54,10 @@ CELLS: list[Cell] = [
     (1, MAIN, INTERRUPT, DEVICE, 0, 0, 0, 0, 600),
     (2, APP, WRITE, 1, 25, 1, 0, 0, 0),
 ]
+# phase, role, operation, class, function, count
+COSTLY_SEEN: list[Cell] = [
+    (1, MAIN, READ, 14, 2, 3), (1, MAIN, READ, 14, 3, 2), (1, MAIN, READ, 1, 1, 7), (2, APP, WRITE, 14, 1, 1),
+]  # fmt: skip
 EVENTS_SEEN: list[Event] = [
     (10, 0, "phase-begin", 0, 1),
     (20, 0, "op-enter", READ, 0),
@@ -91,6 +92,7 @@ def write(
     for number, name in enumerate(columns):
         raw[name] = [cell[number] for cell in cells]
     raw.tofile(out / "ledger.bin")
+    write_costly(out, COSTLY_SEEN if cells else [])
     log = np.zeros(len(events), dtype=decode._EVENT)
     for number, (time, thread, kind, name, value) in enumerate(events):
         for field, what in (("time", time), ("thread", thread), ("name", name), ("value", value)):
@@ -98,6 +100,13 @@ def write(
         log["kind"][number], log["stack"][number] = EVENT_KINDS.index(kind), frames.NO_STACK
     log.tofile(out / "events.bin")
     (out / "summary.json").write_text(json.dumps(summary() if about is None else about))
+
+
+def write_costly(out: Path, rows: Sequence[Cell]) -> None:
+    raw = np.zeros(len(rows), dtype=decode._COSTLY)
+    for number, name in enumerate(["phase", "role", "operation", "class", "function", "count"]):
+        raw[name] = [row[number] for row in rows]
+    raw.tofile(out / "costly.bin")
 
 
 def decoded(out: Path, said: Sequence[Phase] = SAID, **changes: Any) -> Tables:
@@ -152,6 +161,28 @@ def test_names_are_found(tmp_path: Path) -> None:
     }
     both = ledger[(ledger["function"] == "vfs_read") & (ledger["operation"] == "read")].iloc[0]
     assert (both["instructions"], both["calls"], both["rep_iterations"], both["rep_bytes"]) == (288, 7, 42, 168)
+
+
+def test_costly_instructions_are_of_the_same_cells(tmp_path: Path) -> None:
+    tables = decoded(tmp_path)
+    assert tables.costly.schema == COSTLY
+    keys = ["phase", "role", "operation", "layer", "function", "space"]
+    costly, ledger = tables.costly.to_pandas(), tables.ledger.to_pandas()
+    assert set(costly[keys].itertuples(index=False)) <= set(ledger[keys].itertuples(index=False))
+    assert set(costly[["phase", "function", "instruction", "count"]].itertuples(index=False, name=None)) == {
+        (1, "vfs_read", "lock", 5), (1, "read", "syscall", 7), (2, "read", "lock", 1)}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "row",
+    [(1, MAIN, READ, 0, 2, 3), (1, MAIN, READ, 16, 2, 3), (1, MAIN, READ, 1, 2, 2**64 - 1), (1, MAIN, READ, 1, 4, 1),
+     (1, MAIN, 8, 1, 2, 3), (200, MAIN, READ, 1, 2, 3), (1, 4, READ, 1, 2, 3)],
+)  # fmt: skip
+def test_costly_instructions_that_cannot_be(tmp_path: Path, row: Cell) -> None:
+    write(tmp_path)
+    write_costly(tmp_path, [*COSTLY_SEEN, row])
+    with pytest.raises(ProbeLoss):
+        decode.decode(tmp_path, hooks(), SAID)
 
 
 def test_events_keep_their_order_and_get_names(tmp_path: Path) -> None:
@@ -238,7 +269,7 @@ def test_wake_ups_of_what_never_runs_are_none(tmp_path: Path, woken: int, seen: 
 # -- what is wrong -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["summary.json", "ledger.bin", "events.bin"])
+@pytest.mark.parametrize("name", ["summary.json", "ledger.bin", "events.bin", "costly.bin"])
 def test_a_file_that_is_missing(tmp_path: Path, name: str) -> None:
     write(tmp_path)
     (tmp_path / name).unlink()
@@ -246,7 +277,7 @@ def test_a_file_that_is_missing(tmp_path: Path, name: str) -> None:
         decode.decode(tmp_path, hooks(), SAID)
 
 
-@pytest.mark.parametrize("name", ["summary.json", "ledger.bin", "events.bin"])
+@pytest.mark.parametrize("name", ["summary.json", "ledger.bin", "events.bin", "costly.bin"])
 def test_a_file_cut_short(tmp_path: Path, name: str) -> None:
     write(tmp_path)
     data = (tmp_path / name).read_bytes()
@@ -344,83 +375,6 @@ def test_an_event_that_cannot_be(tmp_path: Path, field: str, value: int) -> None
     events.tofile(tmp_path / "events.bin")
     with pytest.raises(ProbeLoss):
         decode.decode(tmp_path, hooks(), SAID)
-
-
-# -- anything at all ---------------------------------------------------------------------------------------------------
-
-FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-number = st.one_of(st.integers(0, 300), st.integers(-(2**70), 2**70), st.floats(), st.booleans(), st.none(), st.text())
-point = st.lists(st.one_of(st.integers(0, 3), number), min_size=3, max_size=5)
-anything = st.recursive(number, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
-
-
-def try_to_decode(out: Path) -> None:
-    """Either it is tables of the right form, or a failure of ours."""
-    try:
-        tables = decode.decode(out, hooks(), SAID)
-    except ProbeLoss:
-        return
-    assert (tables.ledger.schema, tables.phases.schema, tables.events.schema) == (LEDGER, PHASES, EVENTS)
-    for table in (tables.ledger, tables.phases, tables.events):
-        table.validate(full=True)
-    for table in (tables.ledger, tables.phases, tables.events):
-        assert [column for column in table.schema if not column.nullable and table[column.name].null_count] == []
-    if tables.capabilities["idle time"]["available"]:
-        assert tables.ledger["idle_ns"].null_count == 0
-        assert tables.phases.filter(pc.equal(tables.phases["status"], "ok"))["idle_ns"].null_count == 0
-
-
-@FUZZ
-@given(
-    cells=st.one_of(st.binary(max_size=256), st.binary(min_size=56, max_size=56 * 3)),
-    events=st.one_of(st.binary(max_size=160), st.binary(min_size=32, max_size=32 * 6)),
-)
-def test_any_bytes(tmp_path: Path, cells: bytes, events: bytes) -> None:
-    write(tmp_path)
-    (tmp_path / "ledger.bin").write_bytes(cells)
-    try_to_decode(tmp_path)
-    write(tmp_path)
-    (tmp_path / "events.bin").write_bytes(events)
-    try_to_decode(tmp_path)
-
-
-@FUZZ
-@given(
-    name=st.sampled_from(["ledger.bin", "events.bin", "summary.json"]),
-    at=st.integers(0, 2**16),
-    value=st.integers(0, 255),
-)
-def test_any_single_byte(tmp_path: Path, name: str, at: int, value: int) -> None:
-    write(tmp_path)
-    data = bytearray((tmp_path / name).read_bytes())
-    data[at % len(data)] = value
-    (tmp_path / name).write_bytes(data)
-    try_to_decode(tmp_path)
-
-
-@FUZZ
-@given(text=st.one_of(st.binary(max_size=200), st.builds(lambda value: json.dumps(value).encode(), anything)))
-def test_any_summary(tmp_path: Path, text: bytes) -> None:
-    write(tmp_path)
-    (tmp_path / "summary.json").write_bytes(text)
-    try_to_decode(tmp_path)
-
-
-@FUZZ
-@given(
-    changes=st.fixed_dictionaries(
-        {},
-        optional={
-            **dict.fromkeys(("complete", "ledger_written", "clock", "guest", "exact"), anything),
-            **dict.fromkeys(("lost_events", "fired", "locks", "threads"), anything),
-            "points": st.one_of(anything, st.lists(point, max_size=6)),
-            "trouble": st.one_of(anything, st.fixed_dictionaries(dict.fromkeys(summary()["trouble"], number))),
-        },
-    )
-)
-def test_any_field_of_a_summary(tmp_path: Path, changes: dict[str, Any]) -> None:
-    write(tmp_path, about=summary() | changes)
-    try_to_decode(tmp_path)
 
 
 def test_a_million_events_take_no_loop(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from capstone import x86_const
 
-from probes.events import EVENT_KINDS, HOWS
+from probes.events import COSTLY_INSTRUCTIONS, EVENT_KINDS, HOWS
 from probes.exec import decode, frames
 from tests import plugin_driver
 from tests.plugin_driver import ask
@@ -344,7 +344,14 @@ def test_what_a_thread_is_doing(driver: Path) -> None:
 
 def test_the_ledger_that_is_written_is_the_one_that_is_read(driver: Path, tmp_path: Path) -> None:
     path = tmp_path / "ledger.bin"
-    assert ask(driver, "ledger", path) == ["1 1", "1", "1"]
+    assert ask(driver, "ledger", path, tmp_path / "costly.bin") == ["1 1", "1", "1"]
+    costly = np.fromfile(tmp_path / "costly.bin", dtype=decode._COSTLY)
+    pause, lock = (COSTLY_INSTRUCTIONS.index(name) + 1 for name in ("pause", "lock"))
+    keys = ["phase", "role", "operation", "function", "class", "count"]
+    assert costly[keys].tolist() == [
+        (1, ROLE_APP, 5, 0, pause, 1),
+        (1, ROLE_APP, 5, 0, lock, 5),
+    ]  # both cells' are one's
     cells = np.sort(np.fromfile(path, dtype=decode._CELL), order=["phase", "role", "function"])
     columns = ["phase", "role", "operation", "function", "raw", "calls", "rep_iterations", "rep_bytes", "idle_ns"]
     assert cells[columns].tolist() == [

@@ -14,7 +14,7 @@ import pytest
 from analysis.calls import phase_calls
 from analysis.verify import Check, verify
 from probes import recording
-from probes.events import EVENTS, LEDGER, PHASES
+from probes.events import COSTLY, EVENTS, LEDGER, PHASES
 from profiler.cli.main import main
 from profiler.errors import RecordingInvalid
 from tests import synthetic
@@ -61,6 +61,27 @@ def test_a_sound_recording_passes_everything(tmp_path: Path) -> None:
 def test_one_lost_instruction_is_found(tmp_path: Path, column: str, name: str) -> None:
     found = made(tmp_path, ledger=lambda rows: rows[-1].update({column: rows[-1][column] + 1}))
     assert [(check.name, check.phase) for check in failures(found)] == [(name, "fresh-pages")]
+
+
+def costly(**changes: object) -> pa.Table:
+    row = {"phase": 0, "role": "main", "operation": "getppid", "layer": "entry", "function": "entry", "space": "kernel",
+           "instruction": "syscall", "count": 1}  # fmt: skip
+    return pa.Table.from_pylist([row | changes], schema=COSTLY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "good"),
+    [({}, True), ({"instruction": "rdtsc"}, False), ({"count": 10**9}, False), ({"count": -1}, False),
+     ({"function": "nobody"}, False), ({"function": "nobody", "instruction": "mmio"}, True)],
+)  # fmt: skip
+def test_costly_instructions_are_some_of_the_cells(tmp_path: Path, changes: dict[str, object], good: bool) -> None:
+    phases = synthetic.tour()
+    tables = synthetic.tables(phases, 0)
+    cell = {key: tables["ledger"][key][0].as_py() for key in ("role", "operation", "layer", "function", "space")}
+    recording.write(tmp_path / "r", synthetic.manifest("linux", 0, phases),
+                    tables | {"costly": costly(**(cell | changes))}, b"")  # fmt: skip
+    found = {check.name for check in failures(recording.read(tmp_path / "r"))}
+    assert found == (set() if good else {"costly instructions are of the cells"})
 
 
 @pytest.mark.parametrize(("off", "good"), [(100, True), (-100, True), (101, False), (-101, False)])

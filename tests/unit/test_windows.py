@@ -109,7 +109,7 @@ def driver(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no C compiler on this machine")
     folder = tmp_path_factory.mktemp("driver")
     plugin = root / "probes" / "exec" / "plugin"
-    units = [plugin / f"{name}.c" for name in ("window", "config", "state", "ledger", "threads", "events")]
+    units = [plugin / f"{name}.c" for name in ("window", "config", "costly", "state", "ledger", "threads", "events")]
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined,address", "-DWL_API=1"]
     source = Path(__file__).with_name("window_driver.c")
     subprocess.run(["gcc", *flags, f"-I{plugin}", source, *units, "-o", folder / "driver"], check=True, timeout=60)

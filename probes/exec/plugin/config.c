@@ -107,15 +107,15 @@ bool config_read(struct config *c, const char *path)
     const char *wrong = NULL;
     while (!wrong && fgets(text, sizeof text, f)) {
         line++;
-        char class, kind[16];
+        char class, devices = 0, kind[16];
         uint64_t a, b;
         int64_t disp;
         unsigned name;
-        if (sscanf(text, "f %" SCNx64 " %" SCNx64 " %c", &a, &b, &class) == 3 && c->n_functions < n_functions) {
+        if (sscanf(text, "f %" SCNx64 " %" SCNx64 " %c%c", &a, &b, &class, &devices) >= 3 && c->n_functions < n_functions) {
             struct function *fn = &c->functions[c->n_functions++];
             bool part = class >= 'A' && class <= 'Z';
             class |= 0x20;
-            *fn = (struct function){a, b, class_of(class), part};
+            *fn = (struct function){a, b, class_of(class), devices == 'd', part};
             if (c->n_functions > 1 && fn[-1].start + fn[-1].size > a)
                 wrong = "functions overlap or are not sorted";
         } else if (sscanf(text, "h %15s %" SCNx64 " %u %" SCNd64, kind, &a, &name, &disp) == 4 &&

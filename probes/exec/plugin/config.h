@@ -21,6 +21,7 @@ enum function_class {
 struct function {
     uint64_t start, size;
     uint8_t class;
+    bool devices; /* may touch those: see config.c */
     bool part; /* what follows a symbol inside a function: no entry at its start */
 };
 

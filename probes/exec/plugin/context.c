@@ -9,10 +9,10 @@ static void pending_becomes(struct vcpu *v, uint16_t operation)
 {
     struct cell *from = row_for(v, v->thread->role, OP_PENDING), *to = row_for(v, v->thread->role, operation);
     if (!stacks || v->n_touched > sizeof v->touched / sizeof *v->touched) {
-        ledger_move(from, to, stacks ? n_nodes : functions_seen());
+        ledger_move(v->number, from, to, stacks ? n_nodes : functions_seen());
     } else {
         for (uint32_t i = 0; i < v->n_touched; i++)
-            ledger_move_cell(&from[v->touched[i]], &to[v->touched[i]]);
+            ledger_move_cell(v->number, &from[v->touched[i]], &to[v->touched[i]]);
     }
     v->n_touched = 0;
 }
@@ -49,12 +49,14 @@ static void push_frame(struct vcpu *v, enum frame_kind kind, const struct hook *
     put(v, kind == FRAME_IRQ ? EV_IRQ_ENTER : EV_FAULT_ENTER, HOW_NONE, hook->name, 0);
 }
 
-/* An instruction was counted that did not execute. */
-static void take_back(struct vcpu *v, struct cell *cell)
+/* An instruction, of a class of costly ones or not, was counted that did not execute. */
+static void take_back(struct vcpu *v, struct cell *cell, uint8_t costly)
 {
     v->c->raw--;
     v->last--;
     cell->raw--;
+    if (costly)
+        costly_change(v->number, cell, costly, -1);
 }
 
 /*
@@ -80,7 +82,7 @@ static void return_from_frame(struct vcpu *v, const struct segment *s)
             stacks_leave(v);
         v->rep_pc = f.rep_pc;
         if (f.retry.cell && f.retry.pc == s->pc && f.retry.phase == v->phase && f.vcpu == v->number)
-            take_back(v, f.retry.cell);
+            take_back(v, f.retry.cell, f.retry.costly);
         put(v, f.kind == FRAME_IRQ ? EV_IRQ_EXIT : EV_FAULT_EXIT, (enum event_how)f.how, f.name, 0);
     } else if (t->in_syscall && left_kernel(s)) {
         syscall_left(v, INSN_IRET, s);
@@ -140,9 +142,10 @@ void faulted(struct vcpu *v, const struct segment *before, uint64_t began, uint6
     v->retry = (struct retry){0};
     if (!exact || did == 0)
         return;
+    bool repeated = repeats(v, before, began);
+    uint8_t costly = before->costly && !repeated ? v->last_costly : COSTLY_NONE;
     if (before->rep_pc && did == before->n) {
-        bool repeated = before->rep_pc == before->pc && v->repeat_at == began;
-        take_back(v, cell);
+        take_back(v, cell, costly);
         v->rep_pc = repeated ? before->pc : 0;
         if (repeated) {
             cell->rep_iterations--;
@@ -151,9 +154,9 @@ void faulted(struct vcpu *v, const struct segment *before, uint64_t began, uint6
         }
     } else if (did + before->doubtful < before->n ||
                (before->class == CLASS_KERNEL && !changes_thread(before) && !config.shared)) {
-        take_back(v, cell);
+        take_back(v, cell, costly);
     } else if (!changes_thread(before)) {
-        v->retry = (struct retry){did == before->n ? before->last_pc : before->before_last_pc, cell, v->phase};
+        v->retry = (struct retry){did == before->n ? before->last_pc : before->before_last_pc, cell, v->phase, costly};
     }
 }
 

@@ -66,6 +66,11 @@ static inline __attribute__((always_inline)) void begin(struct vcpu *v, const st
     uint64_t did = v->c->raw - began;
     cell->raw += did;
     v->last = v->c->raw;
+    if (unlikely(before->costly)) {
+        if (!repeats(v, before, began)) /* a REP instruction counts once */
+            charge_costly(v, before, cell, did);
+        v->charged = 0;
+    }
     if (stacks)
         touch(v);
     if (slow && unlikely(s->hook && s->hook->kind == HOOK_FAULT))
@@ -164,6 +169,15 @@ CALLBACK(on_hook, false, true, false)
 CALLBACK(on_rep, false, false, true)
 CALLBACK(on_user, true, false, false)
 CALLBACK(on_user_rep, true, false, true)
+
+void on_device(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata)
+{
+    const struct vcpu *v = &vcpus[vcpu];
+    const struct qemu_plugin_hwaddr *where = qemu_plugin_get_hwaddr(info, vaddr);
+    (void)udata;
+    if (where && qemu_plugin_hwaddr_is_io(where))
+        costly_change(vcpu, &v->row[cell_here(v)], COSTLY_MMIO, 1);
+}
 
 /* Of several vCPUs: the other ones do something, too, that matters here. */
 static void on_segment(unsigned vcpu, void *udata)

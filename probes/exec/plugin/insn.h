@@ -3,9 +3,7 @@
 #ifndef WL_INSN_H
 #define WL_INSN_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "insn_costly.h"
 
 enum insn_kind { INSN_OTHER, INSN_REP, INSN_IRET, INSN_SYSRET, INSN_HLT, INSN_MARKER, INSN_OUT };
 
@@ -19,6 +17,8 @@ struct insn_info {
     uint8_t marker;   /* NN of nopl 0x5eed00NN(%rax) */
     bool drops;       /* add $8,%rsp: at a function's beginning that is the end of its return address */
     bool quiet;       /* accesses no memory and raises no exception: if it begins, it completes */
+    uint8_t costly;   /* enum costly_class */
+    bool moves;       /* a plain load or store: MOV, MOVZX, MOVSX with memory */
 };
 
 /* Whether opcode `op` (after prefixes and REX) with ModRM byte `modrm` is one of the common quiet ones. */
@@ -60,35 +60,27 @@ static inline bool insn_is_quiet(uint8_t op, uint8_t next, uint8_t modrm2)
 static inline struct insn_info insn_decode(const uint8_t *b, size_t n)
 {
     struct insn_info r = {.kind = INSN_OTHER};
-    bool rep = false, o16 = false, rexw = false;
-    size_t i = 0;
     if (n == 7 && b[0] == 0x0f && b[1] == 0x1f && b[2] == 0x80 && b[4] == 0x00 && b[5] == 0xed && b[6] == 0x5e) {
         r.kind = INSN_MARKER;
         r.marker = b[3];
         return r;
     }
-    for (; i < n; i++) {
-        if (b[i] == 0xf2 || b[i] == 0xf3)
-            rep = true;
-        else if (b[i] == 0x66)
-            o16 = true;
-        else if (b[i] != 0x67 && b[i] != 0xf0 && (b[i] & 0xe7) != 0x26 && (b[i] & 0xfe) != 0x64)
-            break;
-    }
     r.drops = n == 4 && b[0] == 0x48 && b[1] == 0x83 && b[2] == 0xc4 && b[3] == 0x08;
-    if (i < n && (b[i] & 0xf0) == 0x40)
-        rexw = b[i++] & 8;
+    struct insn_prefixes p = insn_prefixes(b, n);
+    size_t i = p.n;
     if (i >= n)
         return r;
     uint8_t op = b[i], next = i + 1 < n ? b[i + 1] : 0;
     r.quiet = insn_is_quiet(op, next, i + 2 < n ? b[i + 2] : 0);
+    r.costly = insn_costly(&p, b + i, n - i);
+    r.moves = insn_moves(b + i, n - i);
     switch (op) {
     case 0x6c ... 0x6f:
     case 0xa4 ... 0xa7:
     case 0xaa ... 0xaf:
-        if (rep) {
+        if (p.rep) {
             r.kind = INSN_REP;
-            r.rep_size = !(op & 1) ? 1 : rexw && op > 0x6f ? 8 : o16 ? 2 : 4; /* INS, OUTS: at most 4 */
+            r.rep_size = !(op & 1) ? 1 : (p.rex & 8) && op > 0x6f ? 8 : p.o16 ? 2 : 4; /* INS, OUTS: at most 4 */
         }
         break;
     case 0xe6 ... 0xe7:

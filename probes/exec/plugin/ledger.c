@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "ledger.h"
+#include "costly.h"
 #include "vcpus.h"
 
 #include <stdlib.h>
@@ -60,24 +61,25 @@ static bool empty(const struct cell *c)
     return !(c->raw | c->calls | c->rep_iterations | c->rep_bytes | c->idle);
 }
 
-void ledger_move_cell(struct cell *from, struct cell *to)
+void ledger_move_cell(unsigned vcpu, struct cell *from, struct cell *to)
 {
     to->raw += from->raw;
     to->calls += from->calls;
     to->rep_iterations += from->rep_iterations;
     to->rep_bytes += from->rep_bytes;
     to->idle += from->idle;
+    costly_move(vcpu, from, to);
     memset(from, 0, sizeof *from);
 }
 
-void ledger_move(struct cell *from, struct cell *to, uint32_t n_cells)
+void ledger_move(unsigned vcpu, struct cell *from, struct cell *to, uint32_t n_cells)
 {
     for (uint32_t i = 0; i < n_cells; i++)
         if (!empty(&from[i]))
-            ledger_move_cell(&from[i], &to[i]);
+            ledger_move_cell(vcpu, &from[i], &to[i]);
 }
 
-bool ledger_write(FILE *f, uint32_t n_cells, const int32_t *function_of)
+bool ledger_write(FILE *f, FILE *costly, uint32_t n_cells, const int32_t *function_of)
 {
     for (uint32_t s = 0; s < n_vcpus * SLOTS; s++) {
         const struct slot *slot = &all_slots[s / SLOTS][s % SLOTS];
@@ -93,7 +95,7 @@ bool ledger_write(FILE *f, uint32_t n_cells, const int32_t *function_of)
             if (empty(c))
                 continue;
             if (fwrite(head, sizeof head, 1, f) != 1 || fwrite(function, sizeof function, 1, f) != 1 ||
-                fwrite(c, sizeof *c, 1, f) != 1)
+                fwrite(c, sizeof *c, 1, f) != 1 || !costly_write(costly, s / SLOTS, head, function[0], c))
                 return false;
         }
     }

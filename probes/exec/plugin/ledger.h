@@ -29,14 +29,14 @@ void ledger_width(uint32_t cells);
 struct cell *ledger_row(unsigned vcpu, uint16_t phase, uint8_t role, uint16_t operation);
 /* Cells that are thrown away.  Never NULL. */
 struct cell *ledger_nowhere(void);
-/* Moves everything in `from` to `to`. */
-void ledger_move(struct cell *from, struct cell *to, uint32_t n_cells);
+/* Moves everything in `from` to `to`, rows of a vCPU's. */
+void ledger_move(unsigned vcpu, struct cell *from, struct cell *to, uint32_t n_cells);
 /* The same of one cell. */
-void ledger_move_cell(struct cell *from, struct cell *to);
+void ledger_move_cell(unsigned vcpu, struct cell *from, struct cell *to);
 /*
- * Writes every non-empty cell of a phase: u16 phase, role, operation, vcpu; i32 function, 0; five u64.  False on error.
- * Without `function_of` cells keep their number.
+ * Writes every non-empty cell of a phase: u16 phase, role, operation, vcpu; i32 function, 0; five u64; and its costly
+ * instructions, see costly.h, to `costly`.  False on error.  Without `function_of` cells keep their number.
  */
-bool ledger_write(FILE *f, uint32_t n_cells, const int32_t *function_of);
+bool ledger_write(FILE *f, FILE *costly, uint32_t n_cells, const int32_t *function_of);
 
 #endif

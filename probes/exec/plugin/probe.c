@@ -175,9 +175,10 @@ static void write_summary(FILE *f, bool complete, bool ledger_written)
 static void write_all(bool complete)
 {
     events_close();
-    FILE *f = out_open("ledger.bin");
-    bool written = f && ledger_write(f, stacks ? n_nodes : n_seen, stacks ? NULL : function_of);
+    FILE *f = out_open("ledger.bin"), *costly = out_open("costly.bin");
+    bool written = f && costly && ledger_write(f, costly, stacks ? n_nodes : n_seen, stacks ? NULL : function_of);
     written = f && fclose(f) == 0 && written;
+    written = costly && fclose(costly) == 0 && written;
     if (stacks) {
         f = out_open("stacks.bin");
         written = f && stacks_write(f, function_of) && written;

@@ -4,6 +4,7 @@
 #define WL_STATE_H
 
 #include "config.h"
+#include "costly.h"
 #include "events.h"
 #include "insn.h"
 #include "ledger.h"
@@ -25,6 +26,7 @@ enum leaves { LEAVES_NEXT, LEAVES_CALL, LEAVES_RET, LEAVES_JUMP, LEAVES_MODE };
 struct segment {
     uint64_t pc, before_last_pc, last_pc; /* of its first, last but one, and last instruction */
     struct hook *hook; /* at its first instruction, or NULL */
+    struct costly *costly; /* costly instructions in it, or NULL */
     uint64_t rep_pc;   /* address of the REP instruction that ends the block here, or 0 */
     uint32_t seen;     /* function */
     uint16_t n;        /* instructions */
@@ -64,6 +66,8 @@ struct vcpu {
     uint64_t rep_pc;               /* of the block before, for REP instructions taken up again */
     uint64_t repeat_at;            /* raw at the beginning of the last repeat of a REP instruction */
     struct retry retry;            /* for the frame about to be pushed */
+    uint64_t charged;              /* instructions of the segment that charge() has charged; only if it has costly ones */
+    uint8_t last_costly;           /* class of the last instruction charged, if its segment has costly ones */
     struct thread *thread;
     uint64_t work_from; /* instructions up to when the thread's `work` was brought up to date */
     uint16_t phase;
@@ -156,10 +160,26 @@ static inline void touch(struct vcpu *v)
     v->n_touched += v->n_touched <= room;
 }
 
+/* Whether segment `s`, which began at raw `began`, was one more iteration of a REP instruction. */
+static inline bool repeats(const struct vcpu *v, const struct segment *s, uint64_t began)
+{
+    return s->rep_pc && s->rep_pc == s->pc && v->repeat_at == began;
+}
+
+/* Counts costly instructions among the next `did` of segment `s`. */
+static inline void charge_costly(struct vcpu *v, const struct segment *s, const struct cell *cell, uint64_t did)
+{
+    v->last_costly = costly_count(v->number, s->costly, cell, v->charged, v->charged + did);
+    v->charged += did;
+}
+
 /* Charges what has executed since the last call. */
 static inline void charge(struct vcpu *v)
 {
-    v->row[cell_here(v)].raw += v->c->raw - v->last;
+    struct cell *cell = &v->row[cell_here(v)];
+    cell->raw += v->c->raw - v->last;
+    if (unlikely(v->segment->costly))
+        charge_costly(v, v->segment, cell, v->c->raw - v->last);
     v->last = v->c->raw;
     touch(v);
 }
@@ -179,6 +199,8 @@ void at_hook(struct vcpu *v, const struct segment *s, const struct segment *befo
 
 /* execute.c: what runs when the guest does */
 wl_exec_cb callback_of(struct segment *s, bool begins_with_rep);
+/* A load or store that may be of a device's memory. */
+void on_device(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata);
 
 /* probe.c */
 void probe_finish(struct vcpu *v, bool complete); /* writes what is known; nothing after that is of interest */

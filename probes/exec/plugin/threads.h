@@ -31,6 +31,7 @@ struct retry {
     uint64_t pc;
     struct cell *cell;
     uint16_t phase;
+    uint8_t costly; /* its class */
 };
 
 struct frame {

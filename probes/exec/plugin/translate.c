@@ -138,7 +138,11 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
         int function = i && pc < function_end ? function_before : config_function(&config, pc);
         function_before = function;
         function_end = function < 0 ? 0 : config.functions[function].start + config.functions[function].size;
+        if (function >= 0 && config.functions[function].devices && info.moves)
+            qemu_plugin_register_vcpu_mem_cb(insn, on_device, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, NULL);
         if (!s || hook || seen_at(pc, function) != s->seen) {
+            if (s)
+                s->costly = costly_take();
             struct segment *next = segment_new(pc, function, hook);
             next->called = next->entry && !info.drops;
             count_owed();
@@ -162,6 +166,8 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_signal, QEMU_PLUGIN_CB_NO_REGS, insn);
         if (stacks && among(config.signals.ends, config.signals.n_ends, pc))
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_signal, QEMU_PLUGIN_CB_NO_REGS, NULL);
+        if (info.costly)
+            costly_add(s->n, info.costly);
         s->n++;
         s->doubtful = doubtful;
         s->before_last_pc = s->last_pc;
@@ -174,6 +180,7 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
     count_owed();
     if (!s)
         return;
+    s->costly = costly_take();
     if (info.kind == INSN_REP) {
         s->rep_pc = pc;
         s->rep_size = info.rep_size;
