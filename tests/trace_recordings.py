@@ -65,7 +65,8 @@ def table(events: Iterable[Event]) -> pa.Table:
 
 
 def record(place: Path, events: Sequence[Event] = LOCKED, spec: str = "linux", seed: int = 1, *,
-           threads: Sequence[tuple[int, str, str]] = THREADS_OF_LOCKED, stacks: bool = False, name: str = "locked",
+           threads: Sequence[tuple[int, str, str]] = THREADS_OF_LOCKED, stacks: bool = False, dear: str = "lock",
+           name: str = "locked",
            **changes: Any) -> Path:  # fmt: skip
     """Write a recording of one phase; what it costs is made up."""
     phase = synthetic.Phase(name, 1, {}, {("read", "vfs", "vfs_read"): 70, ("user", "user", "main"): 330}, idle_ns=500)
@@ -82,8 +83,9 @@ def record(place: Path, events: Sequence[Event] = LOCKED, spec: str = "linux", s
     tables["threads"] = pa.Table.from_pylist(who, schema=THREADS)
     tables["locks"] = pa.Table.from_pylist([{"address": 0x4000, "name": "big lock"}], schema=LOCKS)
     cell = {"phase": 0, "role": "main", "operation": "read"}
-    dear = [{**cell, "layer": "vfs", "function": "vfs_read", "space": "kernel", "instruction": "lock", "count": 7}]
-    tables["costly"] = pa.Table.from_pylist(dear, schema=COSTLY)
+    of_cell = {**cell, "layer": "vfs", "function": "vfs_read", "space": "kernel"}
+    counted = [{**of_cell, "instruction": dear, "count": 7}] if dear else []
+    tables["costly"] = pa.Table.from_pylist(counted, schema=COSTLY)
     if stacks:
         # main -> read -> vfs_read -> vfs_read (it calls itself)
         tree = [(-1, "main"), (0, "read"), (1, "vfs_read"), (2, "vfs_read")]

@@ -63,7 +63,7 @@ def answer(trace: Trace, by: str = "function") -> Answer:
         dear = costly.get(key, none)
         table.append((*key, *cost, sum(dear) if costly else None, *dear))
     kept = [place for place, column in enumerate(_VALUES)
-            if column.name not in _DEAR or any(row[len(names) + place] for row in table)]  # fmt: skip
+            if costly or column.name not in _DEAR]  # fmt: skip
     table = sorted(table, key=lambda row: (-row[len(names)], row[: len(names)]))
     cut = [tuple(row[: len(names)]) + tuple(row[len(names) + place] for place in kept) for row in table]
     return Answer(trace, Table(keys, tuple(_VALUES[place] for place in kept), cut, _notes(trace, by), _HEADLINE))

@@ -171,14 +171,19 @@ def _block(guests: Sequence[str], first: Table, figures: dict[tuple[Any, ...], l
 
 
 def comma_separated(answers: Sequence[Answer], limit: int | None = None) -> Iterator[str]:
-    """CSV: a head, and a line for each row of each guest; cells that are not known are empty."""
-    columns = answers[0].table.columns
-    yield csv_line(["guest", "seed", "phase", *(column.name for column in columns)])
+    """CSV: a head, and a line for each row of each guest; cells that are not known are empty.
+
+    A column that only some guests have is a column of all.
+    """
+    columns = list(dict.fromkeys(column.name for answer in answers for column in answer.table.columns))
+    yield csv_line(["guest", "seed", "phase", *columns])
     for answer in answers:
         trace = answer.trace
         phase = " ".join(trace.phase_names)
+        place = {column.name: number for number, column in enumerate(answer.table.columns)}
         for row in answer.table.rows[:limit]:
-            yield csv_line([trace.guest, trace.recording.seed, phase, *row])
+            cells = (row[place[column]] if column in place else None for column in columns)
+            yield csv_line([trace.guest, trace.recording.seed, phase, *cells])
 
 
 def csv_line(cells: Sequence[Any]) -> str:

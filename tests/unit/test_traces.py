@@ -154,6 +154,15 @@ def test_the_ledger_by_anything_with_what_is_dear(one: Path, capsys: pytest.Capt
     assert [row["role"] for row in rows(capsys, "top", one, "--by", "role", "--thread", "main")] == ["main"]
 
 
+def test_what_only_one_guest_has_is_a_column_of_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path, spec="linux", dear="lock")
+    record(tmp_path, spec="freebsd", dear="cr3")
+    record(tmp_path, spec="osv", dear="")
+    found = {row["guest"]: some(row, "lock", "cr3") for row in rows(capsys, "top", tmp_path, "--by", "layer")
+             if row["layer"] == "vfs"}  # fmt: skip
+    assert found == {"linux": ("7", "0"), "freebsd": ("0", "7"), "osv": ("", "")}
+
+
 def test_stacks_have_their_own_and_what_they_call(one: Path, three: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = {row["stack"]: some(row, "instructions", "inclusive") for row in rows(capsys, "top", one, "--stacks")}
     assert found["main"] == ("10", "100")
