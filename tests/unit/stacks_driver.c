@@ -48,6 +48,17 @@ void window_first_block(struct vcpu *vcpu)
     (void)vcpu;
 }
 
+struct qemu_plugin_hwaddr *qemu_plugin_get_hwaddr(qemu_plugin_meminfo_t info, uint64_t vaddr)
+{
+    (void)info, (void)vaddr;
+    return NULL;
+}
+bool qemu_plugin_hwaddr_is_io(const struct qemu_plugin_hwaddr *where)
+{
+    (void)where;
+    return false;
+}
+
 static void path(uint32_t node)
 {
     if (nodes[node].parent)
