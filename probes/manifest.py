@@ -104,7 +104,7 @@ class VcpuManifest(TypedDict):
 
 
 class ProbeManifest(TypedDict):
-    """How the run was watched.  ``block`` mode over-counts by up to 0.5 %."""
+    """How the run was watched.  ``block`` mode counts up to 2 % too many in a phase: docs/probe.md."""
 
     mode: Literal["exact", "block"]
     statistical: NotRequired[bool]

@@ -46,7 +46,7 @@ def mode(vcpus: int, asked: str | None, version: tuple[int, ...], *, stacks: boo
         raise UsageError(
             f"QEMU {text} cannot count exactly with {vcpus} vCPUs: its inline counters are for one vCPU only, and with"
             " instructions as the clock, one vCPU at a time, Linux and FreeBSD hang on it in their boot",
-            hint="leave --mode out, or write --mode block: blocks are counted, up to 0.5 % too many; or use QEMU 9.0 or"
+            hint="leave --mode out, or write --mode block: blocks are counted, up to 2 % too many; or use QEMU 9.0 or"
             " newer (WEAKLINK_QEMU)",
         )
     return asked or ("exact" if inline else "block")
