@@ -23,7 +23,7 @@ from profiler.plan import Run, Seed
 from profiler.recorder import ExecRecorder
 from profiler.subject import Known
 
-MODES = ("none", "block", "exact")
+MODES = ("none", "block", "exact", "stacks")
 BOOT = {"linux": "3 s", "osv": "1 s", "freebsd": "3 s"}
 """How long each kind of guest may take from power-on to the line before the first marker."""
 
@@ -44,7 +44,9 @@ def once(recorder: ExecRecorder, work: Path, mode: str, guest: str = "linux") ->
     assert prepared is not None
     out = work / "out"
     out.mkdir(exist_ok=True)
-    plugin = None if mode == "none" else build.argument(recorder.plugin, prepared.config, out, mode)
+    stacks = mode == "stacks"
+    counted = "exact" if stacks else mode
+    plugin = None if mode == "none" else build.argument(recorder.plugin, prepared.config, out, counted, stacks=stacks)
     outcome = boot.run(
         lambda socket: recorder.command(run, prepared.bootable, socket, plugin), panics=prepared.bootable.panics
     )
@@ -76,7 +78,7 @@ def figures(rounds: int, work: Path) -> Iterator[tuple[str, str, str]]:
         target = BOOT.get(check(GuestSpec(name)).kind, "")
         yield f"boot, {name}:{runtime}", f"{min(one.boot_s for one in boots):.2f} s wall", target
     cost = probe_cost(rounds, work)
-    for mode, target in (("none", ""), ("block", "1.3x"), ("exact", "1.8x")):
+    for mode, target in (("none", ""), ("block", "1.3x"), ("exact", "1.8x"), ("stacks", "3x")):
         for part, name in enumerate(("whole run", "armed part")):
             seconds, without = cost[mode][part], cost["none"][part]
             yield f"tour, {mode}, {name}", f"{seconds:.2f} s CPU, {seconds / without:.2f}x", target
