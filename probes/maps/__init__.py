@@ -33,17 +33,19 @@ def load(kind: str) -> Map:
     if kind not in kinds():
         raise UsageError(f"no map for kernels of kind {kind!r}", hint=f"there are maps for: {', '.join(kinds())}")
     folder = files(__package__) / kind
-    rules, vocabulary = (folder / "layers.toml").read_bytes(), (files(__package__) / "operations.toml").read_bytes()
+    rules = (folder / "layers.toml").read_bytes()
     shared = [_shared(name) for name in included(rules.decode())]
     known = parse(*(text.decode() for text in (rules, *shared)))
+    # Where the probe looks decides as much as what it calls what it finds there.
+    seen = [(folder / "hooks.toml").read_bytes(), *map(_shared, ("operations.toml", "syscalls-x86_64.toml"))]
     if not (folder / "sources.tsv.gz").is_file():
-        return NameMap(known, (rules, *shared, vocabulary))
+        return NameMap(known, (rules, *shared, *seen))
     index = (folder / "sources.tsv.gz").read_bytes()
     try:
         sources = invert(unpack(index)[0])
     except ValueError as error:
         raise WeaklinkError(f"{kind}: {error}") from error
-    return SourceMap(known, sources, (rules, *shared, index, vocabulary))
+    return SourceMap(known, sources, (rules, *shared, index, *seen))
 
 
 def _shared(name: str) -> bytes:

@@ -26,8 +26,8 @@ PSEUDO: Final = {"[vdso]": "time", "[idle]": "idle", "[device-wait]": "device-wa
 class Map:
     """The layers of one kind of kernel.  Made by ``probes.maps.load``; a subclass says how a name is decided.
 
-    ``sha256`` is the digest of everything that decides: rules, index, layers, operations.  ``sources`` is empty for
-    kinds that have no index of sources.
+    ``sha256`` is the digest of everything that decides: rules, index, layers, operations, places to look at.
+    ``sources`` is empty for kinds that have no index of sources.
     """
 
     def __init__(self, rules: Rules, sources: Sources, digested: Iterable[bytes]) -> None:
