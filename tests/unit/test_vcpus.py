@@ -5,6 +5,7 @@ The whole plugin runs in a little machine of several vCPUs (vcpus_driver.c), und
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from itertools import pairwise
@@ -174,7 +175,8 @@ def play(machine: Path, out: Path, n: int, seed: int, mode: str = "exact", round
     out.mkdir()
     numbers = [str(number) for number in (n, seed, rounds, PHASES)]
     command = [machine, *numbers, f"config={out.parent / 'conf'}", f"out={out}", f"mode={mode}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    first_race = os.environ | {"TSAN_OPTIONS": "halt_on_error=1"}  # what comes after it may be anything
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=first_race)
     if "unexpected memory mapping" in done.stderr:
         pytest.skip("this kernel lays out memory as this ThreadSanitizer cannot have it")
     return done.stderr

@@ -32,16 +32,12 @@ void name_stops(struct thread *t, bool ends)
     t->ended |= ends;
 }
 
-void names_look(const struct vcpu *v)
+void names_look(void)
 {
     for (uint32_t i = 0; i < threads_count(); i++) {
         struct thread *t = threads_at(i);
-        if (!threads_try(t, v->number))
-            continue;
         if (!t->ended && t->task && threads_known(t->task) == t)
             look(t);
-        if (t != v->thread)
-            threads_let_go(t);
     }
 }
 

@@ -7,7 +7,6 @@
 #include <stdio.h>
 
 struct thread;
-struct vcpu;
 
 /*
  * A thread is about to run, or has just stopped, perhaps for ever: looks for its name, often enough to see a change and
@@ -15,8 +14,8 @@ struct vcpu;
  */
 void name_starts(struct thread *t);
 void name_stops(struct thread *t, bool ends);
-/* The probe is about to be disarmed: looks for the names of all threads that no other vCPU is running. */
-void names_look(const struct vcpu *v);
+/* The probe is disarmed, and no vCPU runs but the one that says so: looks for the names of all threads. */
+void names_look(void);
 /* Writes [role, process, creator, name in hexadecimal] of every thread, as JSON. */
 void names_write(FILE *f);
 

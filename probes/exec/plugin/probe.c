@@ -174,6 +174,8 @@ static void write_summary(FILE *f, bool complete, bool ledger_written)
 
 static void write_all(bool complete)
 {
+    if (armed && complete)
+        names_look();
     events_close();
     FILE *f = out_open("ledger.bin"), *costly = out_open("costly.bin");
     bool written = f && costly && ledger_write(f, costly, stacks ? n_nodes : n_seen, stacks ? NULL : function_of);
@@ -208,8 +210,6 @@ void probe_finish(struct vcpu *v, bool complete)
         return;
     if (armed)
         charge(v);
-    if (armed && complete)
-        names_look(v);
     if (!several() || !complete)
         write_all(complete);
     if (complete)
@@ -227,7 +227,7 @@ static bool vcpus_can_run(void)
 {
     const int *icount = dlsym(RTLD_DEFAULT, "use_icount"); /* an enumeration by now: 0 is off */
     if (several() && icount && *icount) {
-        fprintf(stderr, "weaklink-exec: several vCPUs and -icount: one after the other, and QEMU 7.2 hangs\n");
+        fprintf(stderr, "weaklink-exec: several vCPUs with -icount hang on QEMU 7.2: leave -icount out\n");
         return false;
     }
     if (several() && exact && WL_API < 2) {

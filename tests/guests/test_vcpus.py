@@ -1,0 +1,81 @@
+"""Real guests with two vCPUs that run at the same time: what holds of every such run, never a figure of one."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import images
+from analysis.verify import verify
+from probes import recording
+from probes.recording import Recording
+from profiler.cli.main import main
+from profiler.machine import qemu
+
+PHASES = "null-call,mutex-contended,condvar-pingpong"
+pytestmark = [
+    pytest.mark.skipif(shutil.which(qemu.PROGRAM) is None, reason=f"no {qemu.PROGRAM} on this machine"),
+    pytest.mark.timeout(600),
+]
+
+
+def guest_of(kind: str) -> str:
+    """A guest of a kind whose kernel is here; Linux's is fetched."""
+    ready = [guest.name for guest in images.list_guests() if (guest.kind, guest.state) == (kind, "ready")]
+    if not ready and kind != "linux":
+        pytest.skip(f"no {kind} kernel: weaklink guests add")
+    return "linux" if kind == "linux" else ready[0]
+
+
+@pytest.fixture(scope="module", params=["linux", "osv", "freebsd"])
+def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """The tour's phases of several threads, with two vCPUs."""
+    guest, out = guest_of(request.param), tmp_path_factory.mktemp("two")
+    words = ["--guests", guest, "--vcpus", "2", "--seeds", "1", "--phases", PHASES, "--out", str(out)]
+    assert main(["run", "tour", *words]) == 0
+    (place,) = recording.find(out)
+    return recording.read(place)
+
+
+def test_it_adds_up_and_says_what_it_is(two: Recording) -> None:
+    checks = verify(two)
+    assert [f"{check.name}: {check.phase}: {check.detail}" for check in checks if not check.ok] == []
+    assert any("statistical" in check.detail for check in checks)
+    probe, machine = two.manifest["probe"], two.manifest["qemu"]
+    assert (probe["statistical"], machine["vcpus"], machine["icount"]) == (True, 2, "off")
+    assert "thread=multi" in machine["command"]
+    assert "-icount" not in machine["command"]
+    assert (probe["lost_events"], set(probe["trouble"].values())) == (0, {0})
+
+
+def test_both_vcpus_work(two: Recording) -> None:
+    work = pd.DataFrame(two.manifest["probe"]["vcpus"]).groupby("vcpu")["instructions"].sum()
+    assert sorted(work.index) == [0, 1]
+    assert (work > 10_000).all(), work.to_dict()
+    events = two.frame("events", ["time", "vcpu"])
+    assert set(events["vcpu"]) == {0, 1}
+    assert events["time"].is_monotonic_increasing
+
+
+def running(events: pd.DataFrame, vcpu: int, threads: set[int]) -> np.ndarray:  # type: ignore[type-arg]
+    """Begin and end of each time in which a vCPU runs one of the threads."""
+    switches = events[(events["kind"] == "switch") & (events["vcpu"] == vcpu)]
+    times, who = switches["time"].to_numpy(), switches["value"].to_numpy()[:-1]
+    return np.stack([times[:-1], times[1:]], axis=1)[np.isin(who, list(threads))]
+
+
+def test_threads_of_the_app_run_at_the_same_time(two: Recording) -> None:
+    if two.manifest["guest"]["kind"] == "osv":
+        pytest.skip("OSv leaves threads that wait for each other on one CPU")
+    events = two.frame("events", ["time", "vcpu", "thread", "kind", "value", "how"])
+    app = set(events.loc[events["kind"] == "op-enter", "thread"].tolist())
+    first, second = (running(events, vcpu, app) for vcpu in (0, 1))
+    assert len(first)
+    assert len(second)
+    overlap = np.minimum(first[:, 1, None], second[None, :, 1]) - np.maximum(first[:, 0, None], second[None, :, 0])
+    assert (overlap > 0).sum() > 10
+    ipis = events[(events["kind"] == "irq-exit") & (events["how"] == "ipi")]
+    assert set(ipis["vcpu"]) == {0, 1}  # each interrupts the other
