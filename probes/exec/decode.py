@@ -229,15 +229,22 @@ def _ledger(cells: pd.DataFrame, *, idle: bool) -> pa.Table:
     # Pieces of one function, and functions of one name and layer, are one cell.
     counts = [name for name in LEDGER.names if name not in _CELL_KEY]
     frame = cells.groupby(_CELL_KEY, as_index=False, sort=True)[counts].sum()
+    _of_something(frame)
     if not idle:
         frame["idle_ns"] = pd.array([pd.NA] * len(frame), dtype="Int64")
     return pa.Table.from_pandas(frame[LEDGER.names], schema=LEDGER, preserve_index=False)
+
+
+def _of_something(frame: pd.DataFrame) -> None:
+    if bool((frame["instructions"] < 0).any()):
+        raise ProbeLoss("ledger.bin has more iterations than instructions", hint=_AGAIN)
 
 
 def _stacks(cells: pd.DataFrame, *, idle: bool) -> pa.Table:
     keys = ["phase", "role", "operation", "stack"]
     counts = [name for name in STACKS.names if name not in keys]
     frame = cells.groupby(keys, as_index=False, sort=True)[counts].sum()
+    _of_something(frame)
     if not idle:
         frame["idle_ns"] = pd.array([pd.NA] * len(frame), dtype="Int64")
     return pa.Table.from_pandas(frame[STACKS.names], schema=STACKS, preserve_index=False)
@@ -255,7 +262,7 @@ def _cells(
     file: str, raw: np.ndarray[Any, Any], counts: Sequence[str], hooks: Hooks, functions: Functions, tree: Tree | None
 ) -> pd.DataFrame:
     """A file's records of cells, with names for their numbers; with a ``tree`` they have the column ``stack``."""
-    if any(bool((raw[name] >= _MOST).any()) for name in counts) or bool((raw["phase"] >= _PHASES).any()):
+    if any(raw[name].sum(dtype=np.float64) >= _MOST for name in counts) or bool((raw["phase"] >= _PHASES).any()):
         raise ProbeLoss(f"{file} counts what cannot be", hint=_AGAIN)
     try:
         numbers = tree.frames_of(raw["function"]) if tree else functions.rows(raw["function"])

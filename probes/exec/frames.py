@@ -37,6 +37,7 @@ _PSEUDO: Final = (
 _NODE: Final = np.dtype([("parent", "<u4"), ("function", "<i4")])
 _LOST_NODE: Final = 1  # plugin/stacks.c
 _NODES: Final = 4 << 20
+_DEPTH: Final = 512  # NODE_DEPTH, plugin/stacks.h
 _AGAIN: Final = "run it again; if it comes back, keep the run's directory and report it"
 
 
@@ -127,9 +128,12 @@ def _frames(parents: Ints, rows: Ints, functions: Functions, shared: Collection[
     names, layers, spaces = (column[rows].copy() for column in (functions.names, functions.layers, functions.spaces))
     names[_LOST_NODE] = LOST
     keep = np.zeros(len(parents), dtype=bool)
-    while len(used := used[~keep[used]]):  # a level of callers at a time
+    for _ in range(_DEPTH + 1):  # a level of callers at a time, and the root
+        used = used[~keep[used]]
         keep[used] = True
         used = np.unique(parents[used])
+    if len(used) and not keep[used].all():
+        raise ProbeLoss("stacks.bin has stacks that are too deep", hint=_AGAIN)
     what, _ = pd.factorize(pd.MultiIndex.from_arrays([names, layers, spaces]))
     leaves = np.isin(names, list(shared)) & (spaces == "kernel")
     frame_of = np.full(len(parents), -1, dtype=np.int64)
@@ -149,7 +153,7 @@ def _frames(parents: Ints, rows: Ints, functions: Functions, shared: Collection[
         callers.append(up[first])
         if depth:
             mine = level[first]
-            above = np.concatenate(firsts[:-1])[up[first]]
+            above = firsts[-2][up[first] - (count - len(firsts[-2]))]  # of the level before
             takes = leaves[mine] & (spaces[above] == "kernel")
             layers[mine[takes]] = layers[above[takes]]
         count, depth = count + len(first), depth + 1

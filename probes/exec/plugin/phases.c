@@ -8,6 +8,8 @@
  */
 #include "state.h"
 
+#include <time.h>
+
 #define MAX_PHASES 4096
 static struct mark {
     uint64_t time;
@@ -37,11 +39,20 @@ static void idle_until(struct vcpu *v, uint64_t time)
     }
 }
 
+/* Of this vCPU's thread of QEMU's; where another thread takes over for it, at the end, it means nothing. */
+static uint64_t cpu_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 static void take_over(struct vcpu *v, const struct mark *m)
 {
     pending_ends(v);
     idle_until(v, m->time);
-    points[v->number][v->marks_seen++] = (struct phase_point){m->number, v->last, v->rep_total, v->idle_total};
+    points[v->number][v->marks_seen++] =
+        (struct phase_point){m->number, v->last, v->rep_total, v->idle_total, cpu_ns()};
     v->phase = m->is_begin ? m->number : NO_PHASE;
     v->silent &= !m->is_begin;
     set_row(v);

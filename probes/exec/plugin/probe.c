@@ -137,6 +137,9 @@ static void write_vcpus(FILE *f)
         for (uint32_t i = 0; i < n; i++)
             fprintf(f, "%s[%u, %" PRIu64 ", %" PRIu64 ", %" PRIu64 "]", i ? ", " : "", points[i].number, points[i].raw,
                     points[i].rep, points[i].idle);
+        fprintf(f, "], \"cpu_ns\": ["); /* for tests/bench.py */
+        for (uint32_t i = 0; i < n; i++)
+            fprintf(f, "%s%" PRIu64, i ? ", " : "", points[i].cpu);
         fprintf(f, "]}");
     }
     fprintf(f, "]");
@@ -251,8 +254,10 @@ WL_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, 
             out_dir = strdup(argv[i] + 4);
         else if (!strncmp(argv[i], "console=", 8))
             console = argv[i] + 8;
-        else if (!strncmp(argv[i], "mode=", 5))
-            exact = strcmp(argv[i] + 5, "block") != 0;
+        else if (!strcmp(argv[i], "mode=block"))
+            exact = false;
+        else if (!strcmp(argv[i], "mode=marks"))
+            only_marks = true;
         else if (!strcmp(argv[i], "stacks=on"))
             stacks = true;
     }

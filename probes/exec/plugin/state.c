@@ -5,6 +5,7 @@ unsigned n_vcpus = 1;
 struct wl_counters counters;
 struct config config;
 bool exact;
+bool only_marks;
 struct vcpu vcpus[VCPUS] = {[0 ... VCPUS - 1] = {.node = NO_STACK}};
 struct trouble trouble;
 int32_t function_of[LEDGER_FUNCTIONS];

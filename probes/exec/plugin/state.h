@@ -55,6 +55,7 @@ struct counters {
 extern struct wl_counters counters;
 extern struct config config;
 extern bool exact;
+extern bool only_marks; /* hooks nothing but markers: what there is to compare the probe's cost with */
 
 /* What the probe knows of one vCPU. */
 struct vcpu {
@@ -209,6 +210,7 @@ void probe_finish(struct vcpu *v, bool complete); /* writes what is known; nothi
 struct phase_point {
     uint16_t number;
     uint64_t raw, rep, idle;
+    uint64_t cpu; /* ns of the host's that its thread has had: what the probe costs */
 };
 extern uint32_t n_marks;
 /* A phase begins or ends, unless one has begun or none has. */

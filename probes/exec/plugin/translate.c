@@ -196,9 +196,21 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
         leave(s, pc, inline_count.insn, &info);
 }
 
+static void hook_markers(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
+{
+    for (size_t i = 0, n = qemu_plugin_tb_n_insns(tb); i < n; i++) {
+        struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
+        uint8_t bytes[16];
+        struct insn_info info = insn_decode(bytes, wl_insn_bytes(insn, bytes));
+        if (info.kind == INSN_MARKER)
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_marker, QEMU_PLUGIN_CB_NO_REGS,
+                                                   (void *)(uintptr_t)info.marker);
+    }
+}
+
 void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
 {
     lock(&translating);
-    cut(tb, on_marker);
+    (only_marks ? hook_markers : cut)(tb, on_marker);
     unlock(&translating);
 }
