@@ -33,6 +33,8 @@ from profiler.errors import ProbeLoss
 
 CPU_S: Final = 20.0
 """How much CPU time a decoding may take.  Those of the samples take a tenth of a second."""
+WALL_S: Final = 120.0
+"""How long one may take that uses no CPU time."""
 MEMORY: Final = 1 << 30
 """How much memory beyond what Python and its libraries take, in bytes."""
 MOST_FAILURES: Final = 5
@@ -253,7 +255,7 @@ def fuzz(samples: Sequence[Sample], seconds: float, first: int = 0, only: bool =
         worker.start()
         tell.close()
         try:
-            while True:
+            while hear.poll(WALL_S):
                 seed, how, failure = hear.recv()
                 if how is None:
                     continue
@@ -262,13 +264,13 @@ def fuzz(samples: Sequence[Sample], seconds: float, first: int = 0, only: bool =
                     result.longest_s, result.longest = how[1], seed
                 if failure:
                     result.failures[seed] = failure
+            worker.kill()
         except EOFError:
-            worker.join()
+            pass
+        worker.join()
         if worker.exitcode:
             result.done += 1
-            result.failures[seed] = (
-                f"ended by {worker.exitcode} (-{signal.SIGPROF.value}: more than {CPU_S:g} s of CPU)"
-            )
+            result.failures[seed] = f"ended by {worker.exitcode} (-{signal.SIGPROF.value}: too much CPU, -9: hung)"
         seed += 1
         if len(result.failures) >= MOST_FAILURES:
             break
