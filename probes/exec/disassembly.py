@@ -72,11 +72,17 @@ class Code:
         engine.detail = True
         yield from engine.disasm(self.read(address, size), address)
 
-    def pushes(self, address: int, size: int) -> Iterator[int]:
-        """Give the addresses of all push instructions in a table of interrupt stubs."""
+    def stubs(self, address: int, size: int) -> Iterator[int]:
+        """Give the addresses of all stubs in a table of them, each of which pushes a vector and jumps.
+
+        One begins with its push, or where the kernel is compiled for indirect branch tracking (Linux 6.12) with the
+        ENDBR64 before it: that is what an interrupt executes first.
+        """
+        landing = None
         for start, mnemonic, _ in self.listing(address, size):
             if mnemonic.startswith("push"):
-                yield start
+                yield start if landing is None else landing
+            landing = start if mnemonic == "endbr64" else None
 
     def calls(self, address: int, size: int, targets: Collection[int], *, jumps: bool = False) -> list[int]:
         """Give the addresses of the instructions in a function that call one of ``targets``, or jump to one as well."""

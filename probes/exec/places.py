@@ -15,7 +15,7 @@ linker has them, without suffixes of the compiler's; of a list, all that exist a
     [fault], [trap]             NAME = OPERATION: entries of exceptions that run their instruction again, and of others
     [irq]
       functions, devices        REGEX: entries of interrupts, the group is the name; those of devices
-      tables, device_tables     NAME = EVENT: arrays of stubs that begin with a push
+      tables, device_tables     NAME = EVENT: arrays of stubs, each a push and a jump
       timer = [NAME]            handlers of timers, by whatever interrupt they are called
       ipi = REGEX               of the names of ``functions``, those by which one vCPU interrupts another
     [lock], [packet]            see probes/exec/waits.py
@@ -169,7 +169,7 @@ class _Finder(Finder):
                     self.lacks(f"{kind} {symbol}", NO_SYMBOL)
                 for address, size in self.functions(symbol):
                     place = Place(kind, name, self._class(kind, name))
-                    self.places |= dict.fromkeys(self.code.pushes(address, size), place)
+                    self.places |= dict.fromkeys(self.code.stubs(address, size), place)
 
     def threads(self, rules: Mapping[str, Any]) -> None:
         found: dict[str, tuple[int, Place]] = {}

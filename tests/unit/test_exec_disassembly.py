@@ -42,9 +42,17 @@ def test_stubs_that_push_a_vector(assemble: Assemble) -> None:
     # As Linux's irq_entries_start: one 8-byte stub per vector.
     stub = ["push $0x{:x}", "jmp end", ".balign 8, 0xcc"]
     code, size = assemble(*(line.format(vector) for vector in (0x20, 0x7F, 0x80, 0xEF) for line in stub))
-    pushes = [address - BASE for address in code.pushes(BASE, size)]
-    assert len(pushes) == 4
-    assert pushes[:2] == [0, 8]
+    stubs = [address - BASE for address in code.stubs(BASE, size)]
+    assert len(stubs) == 4
+    assert stubs[:2] == [0, 8]
+
+
+def test_a_stub_begins_where_an_indirect_branch_may_land(assemble: Assemble) -> None:
+    # As Linux 6.12's: were the push taken for the entry, the kernel would seem to have executed something before.
+    stub = ["endbr64", "push $0x{:x}", "jmp end", ".balign 16, 0xcc"]
+    lines = [line.format(vector) for vector in (0x20, 0xEF) for line in stub]
+    code, size = assemble(*lines, "endbr64", "nop", "push $0x20", "jmp end")
+    assert [address - BASE for address in code.stubs(BASE, size)] == [0, 16, 37]
 
 
 def test_calls_of_some_functions(assemble: Assemble) -> None:

@@ -110,11 +110,13 @@ static void on_trans_waiting(WL_TRANS_ARGS)
         uint64_t pc = qemu_plugin_insn_vaddr(insn);
         if (window_arms_at(pc))
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_arm, QEMU_PLUGIN_CB_NO_REGS, (void *)(uintptr_t)pc);
-        if (qemu_plugin_insn_size(insn) != 7 || config.window.given)
+        if (i + 1 < n && (qemu_plugin_insn_size(insn) != 7 || config.window.given))
             continue;
         uint8_t bytes[16];
         struct insn_info info = insn_decode(bytes, wl_insn_bytes(insn, bytes));
-        if (info.kind == INSN_MARKER && info.marker == MARK_ARM)
+        if (info.kind == INSN_HLT)
+            clock_before_halt(insn);
+        if (!config.window.given && info.kind == INSN_MARKER && info.marker == MARK_ARM)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_arm, QEMU_PLUGIN_CB_NO_REGS, NULL);
     }
 }

@@ -190,6 +190,7 @@ bool clock_find(void);    /* whether this QEMU lets its clock be read */
 void clock_arm(void);     /* in the vCPU's thread */
 int64_t clock_read(void); /* virtual ns at the last time the vCPU stopped; 0 where it cannot be read */
 bool clock_known(void);
+void clock_before_halt(struct qemu_plugin_insn *insn); /* it halts the vCPU: the clock is to be right by then */
 
 /* context.c: what changes what the thread is doing */
 bool in_user_mode(const struct thread *t);

@@ -180,6 +180,8 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
     count_owed();
     if (!s)
         return;
+    if (info.kind == INSN_HLT)
+        clock_before_halt(inline_count.insn);
     s->costly = costly_take();
     if (info.kind == INSN_REP) {
         s->rep_pc = pc;
