@@ -96,13 +96,13 @@ def _several(recording: Recording, phases: pd.DataFrame) -> Iterator[Check]:
 
 
 def _vocabulary(recording: Recording, ledger: pd.DataFrame) -> Check:
-    kinds = recording.frame("events", ["kind"])["kind"].cat.categories
+    kinds = {kind for batch in recording.batches("events", ["kind"]) for kind in batch.column(0).dictionary.to_pylist()}
     wanted = {"role": ROLES, "layer": LAYERS, "space": ("user", "kernel")}
     strange = [f"{column} {value!r:.40}" for column, names in wanted.items()
                for value in ledger[column].cat.categories if value not in names]  # fmt: skip
     strange += [f"operation {value!r:.40}" for value in ledger["operation"].cat.categories
                 if not _OPERATION.fullmatch(value)]  # fmt: skip
-    strange += [f"event {value!r:.40}" for value in kinds if value not in EVENT_KINDS]
+    strange += [f"event {value!r:.40}" for value in sorted(kinds) if value not in EVENT_KINDS]
     return Check("known words", not strange, _listed(strange) or "roles, layers, operations and events are known")
 
 

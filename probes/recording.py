@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from probes.calls import count
+from probes.calls import Counter, count
 from probes.events import CALLS, COSTLY, EVENTS, FRAMES, LEDGER, LOCKS, PHASES, STACKS, THREADS
 from probes.manifest import AGAIN, Manifest, check_manifest
 from profiler.errors import DiskFull, RecordingInvalid
@@ -70,29 +70,43 @@ ROWS: Final[Mapping[str, int]] = types.MappingProxyType(
 """The most rows a table may have.  Phase numbers are 0..199; the most events seen in a window were 18 million."""
 BATCH: Final = 1 << 17
 """Rows that ``Recording.batches`` reads at a time."""
+GROUP: Final = 1 << 20
+"""Rows of events that are written at a time, where they come as a table."""
 FILE_BYTES: Final = 4 << 30
 """The largest table, packed or unpacked."""
+
+_PACKED_EVENTS: Final[Mapping[str, Any]] = types.MappingProxyType({
+    "compression": "zstd", "compression_level": 3,
+    "use_dictionary": [column for column in EVENTS.names if column != "time"],
+    "column_encoding": {"time": "DELTA_BINARY_PACKED"},  # times grow by little
+    "write_statistics": ["time"],  # of the others nobody asks
+})  # fmt: skip
 
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 
-def write(directory: Path, manifest: Mapping[str, Any], tables: Mapping[str, pa.Table], console: bytes) -> None:
+def write(
+    directory: Path,
+    manifest: Mapping[str, Any],
+    tables: Mapping[str, pa.Table | pa.RecordBatchReader],
+    console: bytes,
+) -> None:
     """Put a recording at ``directory``, whole or not at all, replacing what is there.
 
-    ``tables`` are ledger, phases, events, and what else there is; tables not given are empty.  Calls are counted here
-    unless they are given, which they must be where not all events are.  It is written beside its place, synced and
-    renamed.  Raises ``RecordingInvalid`` if manifest or tables are not as declared, ``DiskFull`` if there is no room
-    (and leaves nothing behind).
+    ``tables`` are ledger, phases, events, and what else there is; tables not given are empty.  Events may be a reader:
+    each of its batches is a row group, and one is in memory at a time.  Calls are counted here unless they are given,
+    which they must be where not all events are.  It is written beside its place, synced and renamed.  Raises
+    ``RecordingInvalid`` if manifest or tables are not as declared, ``DiskFull`` if there is no room (and leaves nothing
+    behind), and what a reader raises.
     """
-    check_manifest(dict(manifest))
-    if "calls" not in tables and "events" in tables:
-        tables = {**tables, "calls": count(tables["events"])}
-    if not set(_NEEDED) <= set(tables) <= set(TABLES):
+    lost = bool(check_manifest(dict(manifest))["probe"]["lost_events"])
+    if not set(_NEEDED) <= set(tables) | {"calls"} <= set(TABLES):
         raise RecordingInvalid(f"a recording has the tables {', '.join(TABLES)}, not {', '.join(sorted(tables))}")
-    tables = {name: tables[name] if name in tables else schema.empty_table() for name, schema in TABLES.items()}
-    for name, table in tables.items():
+    given = {name: tables[name] if name in tables else schema.empty_table() for name, schema in TABLES.items()}
+    for name, table in given.items():
         check_columns(table.schema, name, f"table {name}")
-        _check_rows(table.num_rows, name)
+        if isinstance(table, pa.Table):
+            _check_rows(table.num_rows, name)
     text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
     if len(text) > MANIFEST_BYTES:
         raise RecordingInvalid(f"the manifest has {len(text):,} bytes, more than {MANIFEST_BYTES:,}")
@@ -102,7 +116,8 @@ def write(directory: Path, manifest: Mapping[str, Any], tables: Mapping[str, pa.
         half = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
         half.chmod(0o755)  # mkdtemp's 0700 would keep other users from reading the result
         _write_synced(half / CONSOLE, console[:CONSOLE_BYTES])
-        for name, table in tables.items():
+        calls = _write_events(half / "events.parquet", given.pop("events"), lost=lost, counted="calls" not in tables)
+        for name, table in (given | ({} if calls is None else {"calls": calls})).items():
             with (half / f"{name}.parquet").open("wb") as file:
                 pq.write_table(table.cast(TABLES[name]), file, compression="zstd", compression_level=3)
                 file.flush()
@@ -121,6 +136,34 @@ def write(directory: Path, manifest: Mapping[str, Any], tables: Mapping[str, pa.
     finally:
         if half is not None:
             shutil.rmtree(half, ignore_errors=True)
+
+
+def _write_events(path: Path, events: pa.Table | pa.RecordBatchReader, *, lost: bool, counted: bool) -> pa.Table | None:
+    """Write the events, a row group at a time, and give the table CALLS if they are to be ``counted``.
+
+    Where events were ``lost`` the last phase may have no end.
+    """
+    # Reader errors keep their type only where Python reads: pyarrow's own writer of a reader would wrap them.
+    pieces = events if isinstance(events, pa.RecordBatchReader) else _slices(events.cast(EVENTS))
+    counter, rows = Counter(), 0
+    with path.open("wb") as file:
+        with pq.ParquetWriter(file, EVENTS, **_PACKED_EVENTS) as writer:
+            for batch in pieces:
+                rows += batch.num_rows
+                _check_rows(rows, "events")
+                if counted:
+                    counter.add(batch)
+                writer.write_batch(batch)
+        file.flush()
+        os.fsync(file.fileno())
+    return counter.table(cut=lost) if counted else None
+
+
+def _slices(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    """A table's rows, as many at a time as are a row group; dictionaries are one."""
+    table = table.unify_dictionaries()
+    for begin in range(0, table.num_rows, GROUP):
+        yield table.slice(begin, GROUP).combine_chunks().to_batches()[0]
 
 
 def _write_synced(path: Path, data: bytes) -> None:
@@ -206,7 +249,8 @@ class Recording:
 
     def counted(self) -> pd.DataFrame:
         """The table CALLS, counted once more from the events that are there."""
-        frame: pd.DataFrame = count(self.table("events", ["kind", "name", "value"])).to_pandas()
+        cut = bool(self.manifest["probe"]["lost_events"])
+        frame: pd.DataFrame = count(self.batches("events", ["kind", "name", "value"]), cut=cut).to_pandas()
         return frame
 
     def frame(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -26,7 +26,7 @@ from typing import Any, Final
 import numpy as np
 
 from probes import events
-from probes.exec import decode, frames
+from probes.exec import decode, frames, log
 from probes.exec.configure import Hooks
 from probes.exec.said import Phase
 from profiler.errors import ProbeLoss
@@ -44,7 +44,7 @@ SCHEMAS: Final = {
     "threads": events.THREADS, "costly": events.COSTLY, "frames": events.FRAMES, "stacks": events.STACKS,
 }  # fmt: skip
 RECORDS: Final = {
-    "events.bin": decode._EVENT, "events.bin.1": decode._EVENT, "ledger.bin": decode._CELL,
+    "events.bin": log.EVENT, "events.bin.1": log.EVENT, "ledger.bin": decode._CELL,
     "costly.bin": decode._COSTLY, "stacks.bin": frames._NODE,
 }  # fmt: skip
 
@@ -186,7 +186,7 @@ def check(sample: Sample, files: Files, out: Path) -> bool:
     except ProbeLoss:
         return False
     for name, schema in SCHEMAS.items():
-        table = getattr(tables, name)
+        table = tables.events.read_all() if name == "events" else getattr(tables, name)
         assert table.schema == schema, name
         table.validate(full=True)
         assert [field.name for field in schema if not field.nullable and table[field.name].null_count] == [], name

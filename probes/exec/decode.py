@@ -15,10 +15,8 @@ import pyarrow as pa
 from probes.events import (
     COSTLY,
     COSTLY_INSTRUCTIONS,
-    EVENT_KINDS,
     EVENTS,
     FRAMES,
-    HOWS,
     LEDGER,
     PHASES,
     ROLES,
@@ -27,17 +25,14 @@ from probes.events import (
 from probes.exec import frames, locks, names
 from probes.exec.configure import Hooks
 from probes.exec.frames import Functions, Tree
+from probes.exec.log import MOST, Log, look
 from probes.exec.said import Phase
 from profiler.errors import ProbeLoss
 
-# struct cell with its row's key (plugin/ledger.c), a cell's costly instructions (costly.c), struct event (events.h).
+# struct cell with its row's key (plugin/ledger.c), a cell's costly instructions (costly.c).
 _CELL: Final = np.dtype([
     ("phase", "<u2"), ("role", "<u2"), ("operation", "<u2"), ("vcpu", "<u2"), ("function", "<i4"), ("_", "<i4"),
     ("raw", "<u8"), ("calls", "<u8"), ("rep_iterations", "<u8"), ("rep_bytes", "<u8"), ("idle_ns", "<u8"),
-])  # fmt: skip
-_EVENT: Final = np.dtype([
-    ("time", "<u8"), ("value", "<i8"), ("thread", "<u4"), ("stack", "<u4"), ("name", "<u2"), ("kind", "u1"),
-    ("how", "u1"), ("vcpu", "u1"), ("_", "V3"),
 ])  # fmt: skip
 _COSTLY: Final = np.dtype([
     ("phase", "<u2"), ("role", "<u2"), ("operation", "<u2"), ("class", "<u2"), ("function", "<i4"), ("_", "<i4"),
@@ -50,9 +45,8 @@ _NOT_ZERO: Final = ("rows", "functions", "frames", "phases")
 _TROUBLE: Final = (*_NOT_ZERO, "resync", "switches")
 _STACKS_SEEN: Final = ("unwound", "opened", "deep", "resync", "full")  # struct stacks_seen, plugin/stacks.h
 _PHASES: Final = 200  # probes/marker.h
-_MOST: Final = 1 << 62
-_FEW_WAKES: Final = 20
 _SUMMARY_BYTES: Final = 64 << 20
+_FULL: Final = "is the disk full? make room where the recordings go, then run it again"
 _AGAIN: Final = "run it again; if it comes back, keep the run's directory and report it"
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
@@ -64,7 +58,8 @@ class Tables:
 
     ledger: pa.Table
     phases: pa.Table
-    events: pa.Table
+    events: pa.RecordBatchReader
+    """Read from the probe's files as they are asked for, once."""
     locks: pa.Table
     threads: pa.Table
     costly: pa.Table
@@ -88,11 +83,13 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase], shared: Collection[
     Raises ``ProbeLoss`` if a file is missing, cut short or inconsistent, or if the app never disarmed the probe.
     """
     summary = _summary(out, hooks)
-    events, raw = _all_events(out, len(summary.points)), _records(out / "ledger.bin", _CELL)
+    log, raw = Log.at(out, summary.lost_events), _records(out / "ledger.bin", _CELL)
+    seen = look(log.pieces())
     functions, tree = Functions.of(hooks), None
     if summary.stacks is not None:
-        used = np.union1d(raw["function"], np.setdiff1d(events["stack"], [frames.NO_STACK]))
-        tree = frames.read(out / "stacks.bin", functions, shared, used)
+        tree = frames.read(out / "stacks.bin", functions, shared, np.union1d(raw["function"], seen.stacks))
+    _known_stacks(seen.stacks, tree)
+    events = log.batches(_operation_names(hooks, seen.names), tree.of_events if tree else None)
     costly = _records(out / "costly.bin", _COSTLY)
     cells = _cells("ledger.bin", raw, _CELL_COUNTS, hooks, functions, tree)
     cells["instructions"] = cells.pop("raw") - cells["rep_iterations"]
@@ -101,14 +98,14 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase], shared: Collection[
     return Tables(
         ledger=ledger,
         phases=windows,
-        events=_events(events, hooks, tree),
+        events=pa.RecordBatchReader.from_batches(EVENTS, events),
         threads=summary.threads,
-        locks=locks.table(events, summary.known_locks, hooks.objects),
+        locks=locks.table(seen.waited, summary.known_locks, hooks.objects),
         costly=_costly(_cells("costly.bin", costly, ("class", "count"), hooks, functions, tree)),
         frames=tree.table() if tree else FRAMES.empty_table(),
         stacks=_stacks(cells, idle=summary.clock) if tree else STACKS.empty_table(),
-        capabilities=_capabilities(summary, hooks, events),
-        lost_events=summary.lost_events,
+        capabilities=_capabilities(summary, hooks, seen.woken_run),
+        lost_events=sum(summary.lost_events),
         trouble=summary.trouble,
         hooks_fired=_fired(hooks, summary.fired),
         stacks_seen=summary.stacks,
@@ -121,7 +118,7 @@ class _Summary:
     exact: bool
     clock: bool
     guest: bool
-    lost_events: int
+    lost_events: list[int]  # of each vCPU
     points: Counts  # of each vCPU, begin and end of each phase by turns: number, raw, rep iterations, idle ns
     trouble: dict[str, int]
     fired: Counts
@@ -137,19 +134,22 @@ def _summary(out: Path, hooks: Hooks) -> _Summary:
         flags = [value[name] for name in ("exact", "clock", "guest", "complete", "ledger_written")]
         trouble = {str(name): int(value["trouble"][name]) for name in _TROUBLE}
         points, fired = np.stack([_counts(one["points"], 4) for one in value["vcpus"]]), _counts(value["fired"])
-        lost = int(_counts([one["lost_events"] for one in value["vcpus"]]).sum())
+        lost = _counts([one["lost_events"] for one in value["vcpus"]]).tolist()
         known_locks, threads = locks.known(value["locks"]), names.table(value["threads"])
         stacks = value.get("stacks")
         if stacks is not None:
             stacks = dict(zip(_STACKS_SEEN, _counts([stacks[name] for name in _STACKS_SEEN]).tolist(), strict=True))
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise ProbeLoss(f"the probe left no summary that can be read: {error!r:.200}", hint=_AGAIN) from error
+        no_room = not (out / "summary.json").exists() or not (out / "summary.json").stat().st_size
+        raise ProbeLoss(
+            f"the probe left no summary that can be read: {error!r:.200}", hint=_FULL if no_room else _AGAIN
+        ) from error
     if not all(isinstance(flag, bool) for flag in flags) or not (points[:, :, 0] < _PHASES).all():
         raise ProbeLoss("the probe's summary is not one of this version", hint=_AGAIN)
     if not flags[3]:
         raise ProbeLoss("the app never executed the disarm marker", hint="the console says how far it came")
     if not flags[4]:
-        raise ProbeLoss("the probe could not write its ledger", hint="is the disk full?")
+        raise ProbeLoss("the probe could not write its ledger", hint=_FULL)
     full = [name for name in _NOT_ZERO if trouble[name]]
     if full:
         raise ProbeLoss(f"the probe ran out of {', '.join(full)}", hint=_AGAIN)
@@ -165,7 +165,7 @@ def _counts(values: Any, columns: int = 0) -> Counts:
     shape = (len(values), columns) if columns else (len(values),)
     array = np.array(values, dtype=object).reshape(shape)
     if any(isinstance(row, list) != bool(columns) for row in values) or not all(
-        type(number) is int and 0 <= number < _MOST for number in array.flat
+        type(number) is int and 0 <= number < MOST for number in array.flat
     ):
         raise ValueError("no counts")
     return array.astype(np.int64)
@@ -173,7 +173,7 @@ def _counts(values: Any, columns: int = 0) -> Counts:
 
 def _records(path: Path, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     if not path.exists() or path.stat().st_size % dtype.itemsize:
-        raise ProbeLoss(f"{path.name} is missing or cut short", hint="is the disk full?")
+        raise ProbeLoss(f"{path.name} is missing or cut short", hint=_FULL)
     return np.fromfile(path, dtype=dtype)
 
 
@@ -185,15 +185,6 @@ def _operation_names(hooks: Hooks, used: np.ndarray[Any, Any]) -> dict[int, str]
             raise ProbeLoss(f"the probe wrote an unknown name, {number}", hint=_AGAIN)
         names[code] = f"deferred:{hooks.names[number]}" if code & _DEFERRED else hooks.names[number]
     return names
-
-
-def _all_events(out: Path, vcpus: int) -> np.ndarray[Any, Any]:
-    """Give the events of all vCPUs, each of which has a log of its own, in order of time."""
-    logs = [_records(out / (f"events.bin.{vcpu}" if vcpu else "events.bin"), _EVENT) for vcpu in range(vcpus)]
-    if vcpus == 1:
-        return logs[0]
-    events = np.concatenate(logs)
-    return events[np.argsort(events["time"], kind="stable")]
 
 
 def _of_vcpus(summary: _Summary) -> list[dict[str, int]]:
@@ -262,7 +253,7 @@ def _cells(
     file: str, raw: np.ndarray[Any, Any], counts: Sequence[str], hooks: Hooks, functions: Functions, tree: Tree | None
 ) -> pd.DataFrame:
     """A file's records of cells, with names for their numbers; with a ``tree`` they have the column ``stack``."""
-    if any(raw[name].sum(dtype=np.float64) >= _MOST for name in counts) or bool((raw["phase"] >= _PHASES).any()):
+    if any(raw[name].sum(dtype=np.float64) >= MOST for name in counts) or bool((raw["phase"] >= _PHASES).any()):
         raise ProbeLoss(f"{file} counts what cannot be", hint=_AGAIN)
     try:
         numbers = tree.frames_of(raw["function"]) if tree else functions.rows(raw["function"])
@@ -309,35 +300,14 @@ def _phases(summary: _Summary, phases: Sequence[Phase]) -> pa.Table:
     return pa.Table.from_pandas(both.reset_index()[PHASES.names], schema=PHASES, preserve_index=False)
 
 
-def _events(raw: np.ndarray[Any, Any], hooks: Hooks, tree: Tree | None) -> pa.Table:
-    if len(raw) and (
-        raw["kind"].max() >= len(EVENT_KINDS)
-        or raw["how"].max() >= len(HOWS)
-        or raw["vcpu"].max() >= 1 << 7
-        or raw["time"].max() >= _MOST
-        or raw["thread"].max() >= 1 << 31
-        or bool((raw["stack"] != frames.NO_STACK).any()) > bool(tree)
-    ):
+def _known_stacks(used: np.ndarray[Any, Any], tree: Tree | None) -> None:
+    if len(used) and tree is None:
         raise ProbeLoss("events.bin has an event that cannot be", hint=_AGAIN)
     try:
-        stacks = tree.of_events(raw["stack"]) if tree else np.full(len(raw), -1)
+        if tree:
+            tree.frames_of(used)
     except ValueError as error:
         raise ProbeLoss("events.bin names a stack that is not there", hint=_AGAIN) from error
-    codes, inverse = np.unique(raw["name"], return_inverse=True)
-    names = _operation_names(hooks, codes)
-    arrays = [
-        pa.array(raw["time"].astype(np.int64)),
-        pa.array(raw["vcpu"].astype(np.int8)),
-        pa.array(raw["thread"].astype(np.int32)),
-        pa.DictionaryArray.from_arrays(pa.array(raw["kind"].astype(np.int8)), pa.array(list(EVENT_KINDS))),
-        pa.DictionaryArray.from_arrays(
-            pa.array(inverse.astype(np.int16)), pa.array([names[code] for code in codes.tolist()], type=pa.string())
-        ),
-        pa.DictionaryArray.from_arrays(pa.array(raw["how"].astype(np.int8)), pa.array(list(HOWS))),
-        pa.array(raw["value"]),
-        pa.array(stacks.astype(np.int32)),
-    ]
-    return pa.Table.from_arrays(arrays, schema=EVENTS)
 
 
 def _fired(hooks: Hooks, counts: Counts) -> dict[str, int]:
@@ -345,15 +315,7 @@ def _fired(hooks: Hooks, counts: Counts) -> dict[str, int]:
     return {str(kind): int(total) for kind, total in totals.items()}
 
 
-def _woken_run(raw: np.ndarray[Any, Any]) -> bool:
-    """Whether most threads that were woken did run; if not, what was taken for a thread at wake-ups is none."""
-    kind = raw["kind"]
-    woken = raw["value"][kind == EVENT_KINDS.index("wake")]
-    ran = np.union1d(raw["value"][kind == EVENT_KINDS.index("switch")], raw["thread"])
-    return len(woken) < _FEW_WAKES or float(np.isin(woken, ran).mean()) > 0.5
-
-
-def _capabilities(summary: _Summary, hooks: Hooks, events: np.ndarray[Any, Any]) -> dict[str, dict[str, Any]]:
+def _capabilities(summary: _Summary, hooks: Hooks, woken_run: bool) -> dict[str, dict[str, Any]]:
     """Say for this run what could be seen; see ``probes.exec.capabilities`` for a QEMU without a run."""
     from probes.exec.capabilities import NO_CLOCK, NO_GUEST, TABLE
 
@@ -369,7 +331,7 @@ def _capabilities(summary: _Summary, hooks: Hooks, events: np.ndarray[Any, Any])
             able[name] = {"available": False, "reason": NO_CLOCK}
         elif capability.needs_guest and not summary.guest:
             able[name] = {"available": False, "reason": NO_GUEST}
-    if able["wake-ups"]["available"] and able["context switches"]["available"] and not _woken_run(events):
+    if able["wake-ups"]["available"] and able["context switches"]["available"] and not woken_run:
         able["wake-ups"] = {"available": False, "reason": "what this kernel wakes are not the threads that it runs"}
     if not summary.exact:
         able["exact counts"] = {"available": False, "reason": "mode block takes each block to execute whole"}

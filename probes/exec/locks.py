@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from probes.events import EVENT_KINDS, LOCKS
+from probes.events import LOCKS
 from probes.objects import Objects
 
 Known = Mapping[int, tuple[str, int]]
@@ -23,12 +24,11 @@ def known(values: Any) -> Known:
     return found
 
 
-def table(events: np.ndarray[Any, Any], found: Known, objects: Objects) -> pa.Table:
-    """Give the LOCKS of the probe's events: named by the symbol there, as the kernel calls it, or by what points at it.
+def table(waited: npt.NDArray[np.int64], found: Known, objects: Objects) -> pa.Table:
+    """Give the LOCKS of the addresses waited for: named by the symbol there, as the kernel calls it, or by a pointer.
 
     ``*mutex`` is what the variable ``mutex`` points at.
     """
-    waited = np.unique(events["value"][events["kind"] == EVENT_KINDS.index("lock-contended")])
     waited = waited[waited != 0]
     kept = [found.get(address, ("", 0)) for address in waited.astype(np.uint64).tolist()]
     here = objects.names(waited.astype(np.uint64))

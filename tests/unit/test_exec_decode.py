@@ -13,7 +13,7 @@ import pytest
 
 from probes import recording
 from probes.events import COSTLY, EVENT_KINDS, EVENTS, HOWS, LEDGER, PHASES
-from probes.exec import decode, frames
+from probes.exec import decode, frames, log
 from probes.exec.configure import Hooks
 from probes.exec.decode import Tables
 from probes.exec.said import Phase
@@ -93,12 +93,12 @@ def write(
         raw[name] = [cell[number] for cell in cells]
     raw.tofile(out / "ledger.bin")
     write_costly(out, COSTLY_SEEN if cells else [])
-    log = np.zeros(len(events), dtype=decode._EVENT)
+    raw = np.zeros(len(events), dtype=log.EVENT)
     for number, (time, thread, kind, name, value) in enumerate(events):
         for field, what in (("time", time), ("thread", thread), ("name", name), ("value", value)):
-            log[field][number] = what
-        log["kind"][number], log["stack"][number] = EVENT_KINDS.index(kind), frames.NO_STACK
-    log.tofile(out / "events.bin")
+            raw[field][number] = what
+        raw["kind"][number], raw["stack"][number] = EVENT_KINDS.index(kind), frames.NO_STACK
+    raw.tofile(out / "events.bin")
     (out / "summary.json").write_text(json.dumps(summary() if about is None else about))
 
 
@@ -186,7 +186,7 @@ def test_costly_instructions_that_cannot_be(tmp_path: Path, row: Cell) -> None:
 
 
 def test_events_keep_their_order_and_get_names(tmp_path: Path) -> None:
-    events = decoded(tmp_path).events.to_pandas()
+    events = decoded(tmp_path).events.read_pandas()
     names = {0: "", READ: "read", WRITE: "write"}
     want = [(time, 0, thread, kind, names[name], "", value, -1) for time, thread, kind, name, value in EVENTS_SEEN]
     assert list(events.itertuples(index=False, name=None)) == want
@@ -215,7 +215,7 @@ def test_what_was_decoded_can_be_written_and_read(tmp_path: Path) -> None:
 def test_nothing_at_all_happened(tmp_path: Path) -> None:
     write(tmp_path, [], [], summary(points=[]))
     tables = decode.decode(tmp_path, hooks(), [])
-    assert (len(tables.ledger), len(tables.phases), len(tables.events)) == (0, 0, 0)
+    assert (len(tables.ledger), len(tables.phases), len(tables.events.read_all())) == (0, 0, 0)
 
 
 def test_hooks_that_fired_are_counted_by_kind(tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ def test_a_cell_that_cannot_be(tmp_path: Path, cell: Cell) -> None:
 )
 def test_an_event_that_cannot_be(tmp_path: Path, field: str, value: int) -> None:
     write(tmp_path)
-    events = np.fromfile(tmp_path / "events.bin", dtype=decode._EVENT)
+    events = np.fromfile(tmp_path / "events.bin", dtype=log.EVENT)
     events[field][2] = value
     events.tofile(tmp_path / "events.bin")
     with pytest.raises(ProbeLoss):
@@ -379,12 +379,12 @@ def test_an_event_that_cannot_be(tmp_path: Path, field: str, value: int) -> None
 
 def test_a_million_events_take_no_loop(tmp_path: Path) -> None:
     write(tmp_path)
-    events = np.zeros(1_000_000, dtype=decode._EVENT)
+    events = np.zeros(1_000_000, dtype=log.EVENT)
     events["stack"] = frames.NO_STACK
     events["time"] = np.arange(len(events))
     events["kind"] = np.arange(len(events)) % len(EVENT_KINDS)
     events["name"] = np.arange(len(events)) % 8
     events.tofile(tmp_path / "events.bin")
-    frame = decode.decode(tmp_path, hooks(), SAID).events.to_pandas()
+    frame = decode.decode(tmp_path, hooks(), SAID).events.read_pandas()
     assert bool((frame["time"] == pd.RangeIndex(len(events))).all())
     assert frame["name"].iloc[7] == "write"

@@ -28,9 +28,10 @@ def try_to_decode(out: Path) -> None:
     except ProbeLoss:
         return
     assert (tables.ledger.schema, tables.phases.schema, tables.events.schema) == (LEDGER, PHASES, EVENTS)
-    for table in (tables.ledger, tables.phases, tables.events):
+    events = tables.events.read_all()
+    for table in (tables.ledger, tables.phases, events):
         table.validate(full=True)
-    for table in (tables.ledger, tables.phases, tables.events):
+    for table in (tables.ledger, tables.phases, events):
         assert [column for column in table.schema if not column.nullable and table[column.name].null_count] == []
     if tables.capabilities["idle time"]["available"]:
         assert tables.ledger["idle_ns"].null_count == 0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from probes.events import EVENT_KINDS, HOWS
-from probes.exec import decode
+from probes.exec import log
 from probes.exec.places import RESULTS
 from tests import plugin_driver
 from tests.plugin_driver import ask
@@ -29,7 +29,7 @@ def executed(driver: Path, folder: Path, space: str, letters: str) -> tuple[list
     """(the operation in each segment, instructions counted, kinds of events) of what the driver executes."""
     path = folder / "events.bin"
     *operations, counted = map(int, ask(driver, "execute", space, letters, path)[0].split())
-    return operations, counted, [EVENT_KINDS[kind] for kind in np.fromfile(path, dtype=decode._EVENT)["kind"].tolist()]
+    return operations, counted, [EVENT_KINDS[kind] for kind in np.fromfile(path, dtype=log.EVENT)["kind"].tolist()]
 
 
 @pytest.mark.parametrize(
@@ -126,13 +126,13 @@ def test_an_operation_takes_the_instructions_of_its_thread(
     driver: Path, tmp_path: Path, letters: str, instructions: list[int]
 ) -> None:
     executed(driver, tmp_path, "apart", letters)
-    events = np.fromfile(tmp_path / "events.bin", dtype=decode._EVENT)
+    events = np.fromfile(tmp_path / "events.bin", dtype=log.EVENT)
     assert events["value"][events["kind"] == EVENT_KINDS.index("op-exit")].tolist() == instructions
 
 
 def test_a_system_call_takes_the_instructions_from_its_entry_on(driver: Path, tmp_path: Path) -> None:
     executed(driver, tmp_path, "apart", "lckhkirkxl")
-    events = np.fromfile(tmp_path / "events.bin", dtype=decode._EVENT)
+    events = np.fromfile(tmp_path / "events.bin", dtype=log.EVENT)
     left = events[events["kind"] == EVENT_KINDS.index("syscall-exit")]
     assert left["value"].tolist() == [len("ckhkkx")]
 
@@ -173,4 +173,4 @@ def test_system_calls_say_how_they_ended(
 
 def outcome(driver: Path, folder: Path, what: str, rule: str, rax: str, flags: str, way: str) -> str:
     ask(driver, "outcome", what, RESULTS.index(rule), rax, flags, way, folder / "events.bin")
-    return HOWS[np.fromfile(folder / "events.bin", dtype=decode._EVENT)["how"][-1]]
+    return HOWS[np.fromfile(folder / "events.bin", dtype=log.EVENT)["how"][-1]]

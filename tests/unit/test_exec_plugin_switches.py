@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from probes.events import EVENT_KINDS, HOWS
-from probes.exec import decode
+from probes.exec import log
 from tests import plugin_driver
 from tests.plugin_driver import ask
 
@@ -29,8 +29,8 @@ def seen(driver: Path, folder: Path, words: str, *kinds: str) -> list[tuple[str,
     for letter, how in zip("BPYX", (BLOCKED, PREEMPTED, YIELDED, EXITED), strict=True):
         words = words.replace(letter, str(how))
     ask(driver, "switches", folder / "events.bin", *words.split())
-    events = np.fromfile(folder / "events.bin", dtype=decode._EVENT).tolist()
-    names = decode._EVENT.names or ()
+    events = np.fromfile(folder / "events.bin", dtype=log.EVENT).tolist()
+    names = log.EVENT.names or ()
     rows = [dict(zip(names, event, strict=True)) for event in events]
     found = [(EVENT_KINDS[row["kind"]], HOWS[row["how"]], int(row["name"]), int(row["value"])) for row in rows]
     return [row for row in found if row[0] in kinds]

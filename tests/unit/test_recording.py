@@ -7,14 +7,17 @@ import json
 import os
 import pickle
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from probes import recording
-from profiler.errors import DiskFull, RecordingInvalid
+from profiler.errors import DiskFull, ProbeLoss, RecordingInvalid
 from tests import synthetic
 
 
@@ -228,3 +231,79 @@ def test_a_full_disk_in_the_middle_of_a_table(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(DiskFull):
         one(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def streamed(tables: dict[str, pa.Table], *, fails: bool = False) -> dict[str, Any]:
+    """The same tables, the events as a reader of ten rows at a time, which may fail on the way."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in tables["events"].cast(recording.TABLES["events"]).to_batches(max_chunksize=10):
+            yield batch
+            if fails:
+                raise ProbeLoss("as it happens")
+
+    return tables | {"events": pa.RecordBatchReader.from_batches(recording.TABLES["events"], batches())}
+
+
+def test_events_may_be_streamed(tmp_path: Path) -> None:
+    phases = synthetic.tour()
+    tables, manifest = synthetic.tables(phases, 0), synthetic.manifest("linux", 0, phases)
+    tables.pop("calls", None)
+    recording.write(tmp_path / "whole", manifest, tables, b"")
+    recording.write(tmp_path / "streamed", manifest, streamed(tables), b"")
+    whole, other = recording.read(tmp_path / "whole"), recording.read(tmp_path / "streamed")
+    for name in recording.TABLES:
+        assert whole.table(name).to_pylist() == other.table(name).to_pylist()
+    assert len(whole.events) > 10
+    assert other.counted().to_numpy().tolist() == other.calls.to_numpy().tolist()
+    assert len(other.calls)
+
+
+def test_a_stream_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    phases = synthetic.tour()
+    tables = streamed(synthetic.tables(phases, 0), fails=True)
+    with pytest.raises(ProbeLoss, match="as it happens"):
+        recording.write(tmp_path / "r", synthetic.manifest("linux", 0, phases), tables, b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_many_events_are_refused_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    phases = synthetic.tour()
+    tables = synthetic.tables(phases, 0)
+    monkeypatch.setattr(recording, "ROWS", {**recording.ROWS, "events": 15})
+    with pytest.raises(RecordingInvalid, match="more than 15"):
+        recording.write(tmp_path / "r", synthetic.manifest("linux", 0, phases), streamed(tables), b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_in_the_middle_of_the_events(tmp_path: Path) -> None:
+    """A real file system of 2 MB, and events that do not pack."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    try:
+        phases = synthetic.tour()
+        tables = synthetic.tables(phases, 0)
+        schema = recording.TABLES["events"]
+        first = tables["events"].cast(schema).slice(1, 1).combine_chunks().to_batches()[0]
+        rows = first.take(pa.array(np.zeros(1 << 16, dtype=np.int64)))
+        taken = []
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            random = np.random.default_rng(1)
+            for _ in range(20):
+                columns = rows.columns
+                columns[schema.get_field_index("value")] = pa.array(random.integers(-(1 << 62), 1 << 62, len(rows)))
+                taken.append(len(rows))
+                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+        stream = tables | {"events": pa.RecordBatchReader.from_batches(schema, batches())}
+        with pytest.raises(DiskFull) as failure:
+            recording.write(disk / "r", synthetic.manifest("linux", 0, phases), stream, b"")
+        assert failure.value.exit_code == 18
+        assert 2 < len(taken) < 20
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -22,6 +22,7 @@ from probes import recording
 from probes.events import HOWS
 from probes.exec import decode
 from probes.exec.configure import Hooks
+from probes.exec.log import Log
 from probes.exec.said import Phase
 from profiler.errors import NotComparable, ProbeLoss, UsageError
 from profiler.machine import vcpus
@@ -200,7 +201,8 @@ def test_vcpus_do_not_race_and_all_adds_up(machine: Path, tmp_path: Path, n: int
     for column in ("instructions", "idle_ns"):
         assert ledger.groupby("phase")[column].sum().to_dict() == phases[column].to_dict()
     assert all(sum(one["instructions"] for one in tables.vcpus if one["vcpu"] == v) > 1000 for v in range(n))
-    events = tables.events.to_pandas()
+    assert Log.at(tmp_path / "out", [0] * n).ordered, "so they are merged as they are read"
+    events = tables.events.read_pandas()
     assert events["time"].is_monotonic_increasing
     one_at_a_time(events)
     nested(events)
