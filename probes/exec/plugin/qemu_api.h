@@ -12,7 +12,7 @@
 /*
  * Memory callbacks only on instructions that do not end a block and call no helper: QEMU 7.2 keeps a stale pointer to
  * the callbacks of one that does (mended in 8.0, "tcg: Clear plugin_mem_cbs on TB exit"), and crashes at the next
- * flush.
+ * flush.  The last instruction of a page ends a block: see translate.c.
  */
 #ifndef WL_QEMU_API_H
 #define WL_QEMU_API_H

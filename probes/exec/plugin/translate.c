@@ -88,6 +88,17 @@ static bool perhaps_taken_back(size_t index, size_t n, const struct insn_info *i
     return index && index == n - 1 && info->kind == INSN_OTHER && (pc & 0xfff) + 15 > 0x1000;
 }
 
+/*
+ * Whether a memory callback on the last instruction of a block would be left behind.  Before 8.0 QEMU's translator leaves
+ * its loop at an instruction that stops it (x86: the last of a page, or of a block as long as one) without the code that
+ * takes the callback away again ("translator: always pair plugin_gen_insn_{start, end} calls"); the next access by a
+ * helper calls it, after a flush in freed memory.
+ */
+static bool leaves_callback(uint64_t block, uint64_t end)
+{
+    return WL_API < 2 && (end >> 12 != block >> 12 || end - block >= 0x1000 - 32);
+}
+
 static void on_trigger(unsigned vcpu, void *udata)
 {
     window_reached(&vcpus[vcpu], (uintptr_t)udata);
@@ -138,7 +149,9 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
         int function = i && pc < function_end ? function_before : config_function(&config, pc);
         function_before = function;
         function_end = function < 0 ? 0 : config.functions[function].start + config.functions[function].size;
-        if (function >= 0 && config.functions[function].devices && info.moves)
+        if (function >= 0 && config.functions[function].devices && info.moves &&
+            !(i == n - 1 && leaves_callback(qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0)),
+                                            pc + qemu_plugin_insn_size(insn))))
             qemu_plugin_register_vcpu_mem_cb(insn, on_device, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, NULL);
         if (!s || hook || seen_at(pc, function) != s->seen) {
             if (s)
