@@ -89,7 +89,7 @@ def scope(firsts: Mapping[str, Recording]) -> Scope:
     named = []
     for build, specs in builds.items():
         binary, libraries, in_kernel = build
-        alike = [other for other in builds if targets[other] == targets[build] and other[:2] != build[:2]]
+        alike = [other for other in builds if targets[other] == targets[build] and other[2] == in_kernel]
         digest = f" ({binary[:8]})" if any(other[0] != binary for other in alike) else ""
         digest += f" with libraries {libraries[:8]}" if any(other[1] != libraries for other in alike) else ""
         libc = ", its libc is the kernel's" if in_kernel else ""

@@ -222,7 +222,7 @@ def test_the_same_seed_gives_the_same_recording_bit_for_bit(tour: Path, tmp_path
 
 def test_different_seeds_differ(tour: Path) -> None:
     first, second = at(tour, "linux", 1), at(tour, "linux", 2)
-    for name in TABLES:
+    for name in ("ledger", "phases", "events"):
         assert not first.table(name).equals(second.table(name)), name
 
 
