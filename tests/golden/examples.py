@@ -1,4 +1,4 @@
-"""The examples of docs/traces.md: commands, and below each what it says of the recordings that come with weaklink."""
+"""Examples on pages: commands, and below each what it says of the recordings that come with weaklink."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import shlex
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "traces.md"
+PAGES = (ROOT / "docs" / "traces.md", ROOT / "README.md")
 _EXAMPLE = re.compile(r"```console\n\$ weaklink ([^\n]*)\n(.*?)```", re.DOTALL)
 
 
 def examples() -> list[tuple[str, str]]:
     """Each command, and what the page says that it prints."""
-    return _EXAMPLE.findall(PAGE.read_text(encoding="utf-8"))
+    return [example for page in PAGES for example in _EXAMPLE.findall(page.read_text(encoding="utf-8"))]
 
 
 def said(command: str) -> str:
@@ -29,13 +29,14 @@ def said(command: str) -> str:
 
 
 def rewrite() -> None:
-    """Put into the page what the commands print now."""
-    text = PAGE.read_text(encoding="utf-8")
-    half = PAGE.with_suffix(".half")
-    half.write_text(
-        _EXAMPLE.sub(lambda found: f"```console\n$ weaklink {found[1]}\n{said(found[1])}```", text), "utf-8"
-    )
-    os.replace(half, PAGE)
+    """Put into the pages what the commands print now."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        half = page.with_suffix(".half")
+        half.write_text(
+            _EXAMPLE.sub(lambda found: f"```console\n$ weaklink {found[1]}\n{said(found[1])}```", text), "utf-8"
+        )
+        os.replace(half, page)
 
 
 if __name__ == "__main__":

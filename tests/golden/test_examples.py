@@ -1,4 +1,4 @@
-"""What docs/traces.md shows is what the commands print."""
+"""What README and docs/traces.md show is what the commands print."""
 
 from __future__ import annotations
 
