@@ -29,10 +29,10 @@ def render(comparison: Comparison, recordings: Sequence[Recording]) -> str:
 def _page(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[str]:
     from plotly.offline import get_plotlyjs
 
-    style, *code = ((files("analysis.views") / name).read_text(encoding="utf-8")
-                    for name in ("report.css", "report.js", "difference.js", "flames.js"))  # fmt: skip
-    scripts = (get_plotlyjs(), *code)
     stacks = list(flames.render(recordings))
+    drawing = ("report.js", "difference.js", *(["flames.js"] if stacks else []))
+    style, *code = ((files("analysis.views") / name).read_text(encoding="utf-8") for name in ("report.css", *drawing))
+    scripts = (get_plotlyjs(), *code)
     others = listed([safe(pair.other.spec) for pair in comparison.pairs])
     title = f"{safe(comparison.app)}: {others} against {safe(comparison.base.spec)}"
     yield '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
