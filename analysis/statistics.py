@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -85,3 +86,31 @@ def spread(values: Sequence[float], seeds: int = 0) -> Spread:
     """The spread of one value per different run, of which some may stand for several seeds."""
     return Spread(mean=float(sum(values)) / len(values), low=float(min(values)), high=float(max(values)),
                   runs=len(values), seeds=seeds)  # fmt: skip
+
+
+def student(freedom: int, inside: float = 0.95) -> float:
+    """The t beyond which a share of 1 - ``inside`` lies, both sides together, of Student's distribution.
+
+    Its share within t is a finite sum for whole degrees of freedom: Abramowitz and Stegun, 26.7.3 and 26.7.4.
+    """
+    if freedom < 1 or not 0 < inside < 1:
+        raise ValueError("degrees of freedom are at least 1, and a share is between 0 and 1")
+    low, high = 0.0, 1.0
+    while _within(high, freedom) < inside:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, freedom) < inside else (low, middle)
+    return (low + high) / 2
+
+
+def _within(t: float, freedom: int) -> float:
+    angle = math.atan2(t, math.sqrt(freedom))
+    square = math.cos(angle) ** 2
+    odd = freedom % 2
+    term = math.cos(angle) if odd else 1.0
+    total = term if freedom > 1 else 0.0
+    for place in range(2 + odd, freedom - 1, 2):
+        term *= square * (place - 1) / place
+        total += term
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
