@@ -69,7 +69,9 @@ def lead(one: Scaling, other: Scaling) -> Lead | None:
              for root in real[(real > first) & (real < last)]]  # fmt: skip
     if len(found) == 2 and (found[0].low, found[0].high) == (found[1].low, found[1].high):
         found = []  # between the two nobody is told to be ahead
-    ahead = int(float(powers(np.array([first]))[0] @ terms) > 0)
+    # Not at the first load, where both may be level: where they are furthest apart before the first crossing.
+    before = powers(np.linspace(first, found[0].value if found else last, _STEPS)) @ terms
+    ahead = int(before[np.abs(before).argmax()] > 0)
     leads = tuple((ahead + place) % 2 for place in range(len(found) + 1))
     return Lead(float(first), float(last), tuple(found), leads, bool(told(np.linspace(first, last, _STEPS)).any()))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from analysis.crossover import lead
@@ -244,6 +244,8 @@ def test_nothing_in_common_is_not_compared() -> None:
 
 @settings(deadline=None)
 @given(SIGMA, KAPPA, SIGMA, KAPPA, st.floats(0.5, 2))
+@example(0.1, 0.01, 0.2, 0.02, 1.0)  # level at the first load
+@example(0.2, 0.02, 0.1, 0.01, 1.0)
 def test_between_crossings_the_leader_has_more(
     sigma: float, kappa: float, other_sigma: float, other_kappa: float, rate: float
 ) -> None:
