@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from images.store import disk_full, sha256_file
-from profiler.errors import ArtifactCorrupt, ArtifactUnavailable, ToolMissing
+from profiler.errors import ArtifactCorrupt, ArtifactUnavailable, ToolMissing, no_room
 
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:~_-]*")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -59,7 +59,7 @@ def download(package: Package, directory: Path) -> Path:
     command = ["apt-get", "-qq", "-o", "Acquire::Retries=3", "download", f"{package.name}={package.version}"]
     result = _run(command, directory, _DOWNLOAD_SECONDS)
     if result.returncode:
-        if "No space left on device" in result.stderr or shutil.disk_usage(directory).free < (1 << 20):
+        if no_room(result.stderr) or shutil.disk_usage(directory).free < (1 << 20):
             raise disk_full(directory)
         raise _unavailable(f"apt-get could not fetch {package.name}: {_last_line(result.stderr)}")
     found = sorted(directory.glob("*.deb"))

@@ -6,7 +6,6 @@ A directory of the cache is filled under a temporary name and renamed into place
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -18,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from profiler.errors import DiskFull, UsageError
+from profiler.errors import DiskFull, UsageError, no_room
 
 SEAL: Final = "seal.json"
 _TEMPORARY: Final = ".new-"
@@ -64,9 +63,9 @@ def disk_full_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise disk_full(path) from error
+        if no_room(error):
+            raise disk_full(path) from error
+        raise
 
 
 def disk_full(path: Path) -> DiskFull:

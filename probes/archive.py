@@ -7,7 +7,6 @@ to the zip file's LZMA to compress: a tenth of the recordings' own files.  It is
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
@@ -25,7 +24,7 @@ import pyarrow.parquet as pq
 from probes import recording
 from probes.manifest import check_manifest
 from probes.recording import CONSOLE, CONSOLE_BYTES, TABLES, Recording, check_columns, check_values
-from profiler.errors import DiskFull, RecordingInvalid, UsageError
+from profiler.errors import DiskFull, RecordingInvalid, UsageError, no_room
 
 SUFFIX: Final = ".recordings"
 _LIST: Final = "recordings.json"
@@ -107,7 +106,7 @@ def write(file: Path, recordings: Sequence[Recording], root: Path, *, events: Co
                 os.unlink(half.name)
                 raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if no_room(error):
             raise DiskFull(f"no room left for {file}", hint="Make room, then repeat the same command.") from error
         raise
 

@@ -7,7 +7,6 @@ The layout and the schemas are those of ``probes.events``; the manifest is decla
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -27,7 +26,7 @@ import pyarrow.parquet as pq
 from probes.calls import Counter, count
 from probes.events import CALLS, COSTLY, EVENTS, FRAMES, LEDGER, LOCKS, PHASES, STACKS, THREADS
 from probes.manifest import AGAIN, Manifest, check_manifest
-from profiler.errors import DiskFull, RecordingInvalid
+from profiler.errors import DiskFull, RecordingInvalid, no_room
 
 if typing.TYPE_CHECKING:
     import pandas as pd
@@ -127,8 +126,7 @@ def write(
         _rename(half, directory)
         _sync_directory(directory.parent)
     except OSError as error:
-        # pyarrow wraps some errors and keeps the number in the text only.
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        if no_room(error):
             raise DiskFull(
                 f"no room left for the recording {directory}", hint="Make room, then repeat the same command."
             ) from error

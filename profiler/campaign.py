@@ -6,7 +6,6 @@ that still hold are kept, a guest that fails does not stop the others, ``OUT/cam
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from profiler.errors import DiskFull, UsageError, WeaklinkError
+from profiler.errors import DiskFull, UsageError, WeaklinkError, no_room
 from profiler.plan import Run
 
 SUMMARY: Final = "campaign.json"
@@ -28,7 +27,6 @@ ROOM_BYTES: Final = 1 << 20
 _LOCK: Final = ".lock"
 _WORK: Final = ".work-"
 _MANIFEST_BYTES: Final = 8 << 20
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,7 @@ def _owned(out: Path) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
         lock = os.open(out / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        if error.errno in _FULL:
+        if no_room(error):
             raise _full(out) from error
         raise UsageError(
             f"cannot write to {out}: {error.strerror}", hint="name another directory with --out"
@@ -224,7 +222,7 @@ def _disk_full_named(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL or "No space left on device" in str(error):  # pyarrow keeps the number in its text
+        if no_room(error):
             raise _full(out) from error
         raise
 

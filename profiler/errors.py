@@ -9,6 +9,20 @@ Exit codes: 0 done, 1 the answer is no, 2 usage, 3 not comparable or not enough 
 
 from __future__ import annotations
 
+import errno
+import os
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def no_room(failure: OSError | str) -> bool:
+    """Whether an error, or what a program said of one, is that a disk, a quota or a file is full.
+
+    The text of an error counts too: pyarrow wraps some, and keeps the number there only.
+    """
+    number, text = getattr(failure, "errno", None), str(failure)
+    return number in _NO_ROOM or any(os.strerror(full) in text for full in _NO_ROOM)
+
 
 class WeaklinkError(Exception):
     """A failure with a name.  ``hint`` is one sentence saying what to do next; ``blame`` says whose fault it is."""

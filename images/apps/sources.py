@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from images.store import build_directory, disk_full, intact, locked, sha256_file
-from profiler.errors import ArtifactCorrupt, ArtifactUnavailable, ToolMissing
+from profiler.errors import ArtifactCorrupt, ArtifactUnavailable, ToolMissing, no_room
 
 SECONDS: Final = 300
 _MOST_BYTES: Final = 256 << 20  # of a file that pip writes
@@ -129,7 +129,7 @@ def _download(source: Source, scratch: Path, seconds: float) -> Path:
             raise ToolMissing(
                 "this Python has no pip, which fetches sources", hint=f"run: {sys.executable} -m ensurepip"
             )
-        if "No space left on device" in said:
+        if no_room(said):
             raise disk_full(scratch)
         if _MISMATCH in said:
             raise _corrupt(source, f"it does not have the SHA-256 {source.sha256}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import signal
 import sys
@@ -30,7 +29,7 @@ from profiler.cli import (
     verify,
     waits,
 )  # fmt: skip
-from profiler.errors import DiskFull, UsageError, WeaklinkError
+from profiler.errors import DiskFull, UsageError, WeaklinkError, no_room
 
 VERBS = (
     run, verify, explain, report, top, syscalls, switches, locks, waits, events, packets, stacks,
@@ -119,7 +118,7 @@ def _named(error: Exception) -> WeaklinkError:
     """The failure behind an exception; what nobody foresaw is ours."""
     if isinstance(error, WeaklinkError):
         return error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and no_room(error):
         return DiskFull(f"no room left: {error}", hint="make room, then run it again")
     return WeaklinkError(f"{type(error).__name__}: {error}", hint="run it again with --debug and report what it prints")
 

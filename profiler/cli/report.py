@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from profiler.errors import DiskFull, UsageError
+from profiler.errors import DiskFull, UsageError, no_room
 
 if TYPE_CHECKING:
     from probes.recording import Recording
@@ -57,14 +57,12 @@ def first_guest(root: Path, recordings: Sequence[Recording]) -> str:
 
 def replace(path: Path, text: str) -> None:
     """Write a file whole or not at all; DiskFull or UsageError say why not."""
-    import errno
-
     half = path.with_name(f".{path.name}.half")
     try:
         half.write_text(text, encoding="utf-8")
         half.replace(path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if no_room(error):
             raise DiskFull(f"no room left for {path}", hint="make room, then run it again") from error
         raise UsageError(f"cannot write {path}: {error.strerror}", hint="name another file with --output") from error
     finally:

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from profiler.errors import AppFailed, DiskFull, GuestExit, GuestHang, GuestPanic, ProbeLoad, WeaklinkError
+from profiler.errors import AppFailed, DiskFull, GuestExit, GuestHang, GuestPanic, ProbeLoad, WeaklinkError, no_room
 from profiler.machine.console import PREFIX, SIGNAL, Conversation, visible
 
 TAIL_LINES: Final = 12
 """How many of the console's last lines a failure quotes."""
 
 _PLUGIN: Final = re.compile(r"plugin|-plugin.*invalid option", re.IGNORECASE)
-_NO_SPACE: Final = re.compile(r"No space left on device|Disk quota exceeded|File too large")
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,13 @@ def panic_pattern(panics: Sequence[str]) -> re.Pattern[str] | None:
 def judge(evidence: Evidence) -> WeaklinkError | None:
     """The failure that the evidence shows, or None if the app was done and QEMU ended as asked."""
     said = evidence.conversation
-    refusal = _first(_PLUGIN, evidence.stderr)
+    refusal = _first(_PLUGIN.search, evidence.stderr)
     if refusal and not evidence.lines:
         return ProbeLoad(
             f"QEMU refused the probe: {refusal}",
             hint="run `weaklink doctor`; a QEMU built without plugin support cannot be used",
         )
-    no_space = _first(_NO_SPACE, evidence.stderr)
+    no_space = _first(no_room, evidence.stderr)
     if no_space:
         return DiskFull(f"QEMU could not write: {no_space}", hint="make room where the recordings go, then run again")
     panic = _panic(evidence)
@@ -110,8 +109,8 @@ def _panic(evidence: Evidence) -> GuestPanic | None:
     return GuestPanic(f"the guest's kernel gave up{quoted}", hint="check the guest's options, then its kernel")
 
 
-def _first(pattern: re.Pattern[str], text: str) -> str:
-    return next((line.strip()[:300] for line in text.splitlines() if pattern.search(line)), "")
+def _first(wanted: Callable[[str], object], text: str) -> str:
+    return next((line.strip()[:300] for line in text.splitlines() if wanted(line)), "")
 
 
 def _said(stderr: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -115,6 +116,8 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (QemuMissing("none here", hint="install it"), 10, "weaklink: QEMU missing: none here\n  -> install it\n"),
         (GuestPanic("gave up"), 15, "weaklink: guest panic: gave up\n"),
         (OSError(28, "No space left on device"), 18, "weaklink: disk full: "),
+        (OSError(errno.EFBIG, "File too large"), 18, "weaklink: disk full: "),
+        (OSError("Error writing bytes to file: No space left on device"), 18, "weaklink: disk full: "),
         (ZeroDivisionError("x"), 29, "weaklink: internal error: ZeroDivisionError: x\n  -> run it again with --debug"),
         (KeyboardInterrupt(), 130, "weaklink: interrupted\n"),
     ],

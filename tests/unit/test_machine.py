@@ -166,6 +166,7 @@ def test_a_silent_guest_hangs_only_if_a_limit_struck() -> None:
         ("qemu: Could not load plugin /x.so: plugin requires API version 9", ProbeLoad),
         ("qemu: -plugin: invalid option", ProbeLoad),
         ("weaklink-exec: write: No space left on device", DiskFull),
+        ("weaklink-exec: write: Disk quota exceeded", DiskFull),
         ("qemu: unsupported machine type", GuestExit),
     ],
 )
