@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +11,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from probes.events import (
-    COSTLY,
-    COSTLY_INSTRUCTIONS,
-    EVENTS,
-    FRAMES,
-    LEDGER,
-    PHASES,
-    ROLES,
-    STACKS,
-)
-from probes.exec import frames, locks, names
+from probes.events import COSTLY, COSTLY_INSTRUCTIONS, EVENTS, FRAMES, LEDGER, PHASES, ROLES, STACKS
+from probes.exec import files, frames, locks, names
 from probes.exec.configure import Hooks
+from probes.exec.files import AGAIN, FULL
 from probes.exec.frames import Functions, Tree
 from probes.exec.log import MOST, Log, look
 from probes.exec.said import Phase
@@ -40,14 +31,12 @@ _COSTLY: Final = np.dtype([
 ])  # fmt: skip
 _CELL_COUNTS: Final = ("raw", "calls", "rep_iterations", "rep_bytes", "idle_ns")
 _CELL_KEY: Final = ["phase", "role", "operation", "layer", "function", "space"]
+_STACK_KEY: Final = ["phase", "role", "operation", "stack"]
 _DEFERRED: Final = 0x8000  # OP_DEFERRED, plugin/threads.h
 _NOT_ZERO: Final = ("rows", "functions", "frames", "phases")
 _TROUBLE: Final = (*_NOT_ZERO, "resync", "switches")
 _STACKS_SEEN: Final = ("unwound", "opened", "deep", "resync", "full")  # struct stacks_seen, plugin/stacks.h
 _PHASES: Final = 200  # probes/marker.h
-_SUMMARY_BYTES: Final = 64 << 20
-_FULL: Final = "is the disk full? make room where the recordings go, then run it again"
-_AGAIN: Final = "run it again; if it comes back, keep the run's directory and report it"
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -83,17 +72,18 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase], shared: Collection[
     Raises ``ProbeLoss`` if a file is missing, cut short or inconsistent, or if the app never disarmed the probe.
     """
     summary = _summary(out, hooks)
-    log, raw = Log.at(out, summary.lost_events), _records(out / "ledger.bin", _CELL)
+    log, raw = Log.at(out, summary.lost_events), files.records(out / "ledger.bin", _CELL)
     seen = look(log.pieces())
     functions, tree = Functions.of(hooks), None
     if summary.stacks is not None:
         tree = frames.read(out / "stacks.bin", functions, shared, np.union1d(raw["function"], seen.stacks))
-    _known_stacks(seen.stacks, tree)
+    elif len(seen.stacks):
+        raise ProbeLoss("events.bin has an event that cannot be", hint=AGAIN)
     events = log.batches(_operation_names(hooks, seen.names), tree.of_events if tree else None)
-    costly = _records(out / "costly.bin", _COSTLY)
+    costly = files.records(out / "costly.bin", _COSTLY)
     cells = _cells("ledger.bin", raw, _CELL_COUNTS, hooks, functions, tree)
     cells["instructions"] = cells.pop("raw") - cells["rep_iterations"]
-    ledger, windows = _ledger(cells, idle=summary.clock), _phases(summary, phases)
+    ledger, windows = _counted(cells, _CELL_KEY, LEDGER, idle=summary.clock), _phases(summary, phases)
     _conserved(summary, raw)
     return Tables(
         ledger=ledger,
@@ -103,7 +93,7 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase], shared: Collection[
         locks=locks.table(seen.waited, summary.known_locks, hooks.objects),
         costly=_costly(_cells("costly.bin", costly, ("class", "count"), hooks, functions, tree)),
         frames=tree.table() if tree else FRAMES.empty_table(),
-        stacks=_stacks(cells, idle=summary.clock) if tree else STACKS.empty_table(),
+        stacks=_counted(cells, _STACK_KEY, STACKS, idle=summary.clock) if tree else STACKS.empty_table(),
         capabilities=_capabilities(summary, hooks, seen.woken_run),
         lost_events=sum(summary.lost_events),
         trouble=summary.trouble,
@@ -129,8 +119,7 @@ class _Summary:
 
 def _summary(out: Path, hooks: Hooks) -> _Summary:
     try:
-        with (out / "summary.json").open("rb") as file:
-            value = json.loads(file.read(_SUMMARY_BYTES))
+        value = files.summary(out)
         flags = [value[name] for name in ("exact", "clock", "guest", "complete", "ledger_written")]
         trouble = {str(name): int(value["trouble"][name]) for name in _TROUBLE}
         points, fired = np.stack([_counts(one["points"], 4) for one in value["vcpus"]]), _counts(value["fired"])
@@ -142,19 +131,19 @@ def _summary(out: Path, hooks: Hooks) -> _Summary:
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         no_room = not (out / "summary.json").exists() or not (out / "summary.json").stat().st_size
         raise ProbeLoss(
-            f"the probe left no summary that can be read: {error!r:.200}", hint=_FULL if no_room else _AGAIN
+            f"the probe left no summary that can be read: {error!r:.200}", hint=FULL if no_room else AGAIN
         ) from error
     if not all(isinstance(flag, bool) for flag in flags) or not (points[:, :, 0] < _PHASES).all():
-        raise ProbeLoss("the probe's summary is not one of this version", hint=_AGAIN)
+        raise ProbeLoss("the probe's summary is not one of this version", hint=AGAIN)
     if not flags[3]:
         raise ProbeLoss("the app never executed the disarm marker", hint="the console says how far it came")
     if not flags[4]:
-        raise ProbeLoss("the probe could not write its ledger", hint=_FULL)
+        raise ProbeLoss("the probe could not write its ledger", hint=FULL)
     full = [name for name in _NOT_ZERO if trouble[name]]
     if full:
-        raise ProbeLoss(f"the probe ran out of {', '.join(full)}", hint=_AGAIN)
+        raise ProbeLoss(f"the probe ran out of {', '.join(full)}", hint=AGAIN)
     if len(fired) != len(hooks.kinds):
-        raise ProbeLoss("the probe's summary is of other hooks", hint=_AGAIN)
+        raise ProbeLoss("the probe's summary is of other hooks", hint=AGAIN)
     return _Summary(flags[0], flags[1], flags[2], lost, points, trouble, fired, known_locks, threads, stacks)
 
 
@@ -171,18 +160,12 @@ def _counts(values: Any, columns: int = 0) -> Counts:
     return array.astype(np.int64)
 
 
-def _records(path: Path, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    if not path.exists() or path.stat().st_size % dtype.itemsize:
-        raise ProbeLoss(f"{path.name} is missing or cut short", hint=_FULL)
-    return np.fromfile(path, dtype=dtype)
-
-
 def _operation_names(hooks: Hooks, used: np.ndarray[Any, Any]) -> dict[int, str]:
     names = {}
     for code in np.unique(used).tolist():
         number = code & ~_DEFERRED
         if number >= len(hooks.names):
-            raise ProbeLoss(f"the probe wrote an unknown name, {number}", hint=_AGAIN)
+            raise ProbeLoss(f"the probe wrote an unknown name, {number}", hint=AGAIN)
         names[code] = f"deferred:{hooks.names[number]}" if code & _DEFERRED else hooks.names[number]
     return names
 
@@ -205,7 +188,7 @@ def _conserved(summary: _Summary, cells: np.ndarray[Any, Any]) -> None:
     if len(summary.points) == 1:
         return  # what is compared for one vCPU is in the recording: analysis.verify
     if len(cells) and cells["vcpu"].max() >= len(summary.points):
-        raise ProbeLoss("ledger.bin has cells of a vCPU that is not there", hint=_AGAIN)
+        raise ProbeLoss("ledger.bin has cells of a vCPU that is not there", hint=AGAIN)
     begins, ends = summary.points[:, ::2], summary.points[:, 1::2]
     for column, name in enumerate(("raw", "rep_iterations", "idle_ns"), start=1):
         counted = np.zeros((len(begins), _PHASES), dtype=np.int64)
@@ -213,37 +196,23 @@ def _conserved(summary: _Summary, cells: np.ndarray[Any, Any]) -> None:
         off = ends[:, :, column] - begins[:, :, column] - counted[np.arange(len(begins))[:, None], begins[:, :, 0]]
         if off.any():
             vcpu, point = np.argwhere(off)[0].tolist()
-            raise ProbeLoss(f"{name} of vCPU {vcpu} in phase {begins[vcpu, point, 0]} do not add up", hint=_AGAIN)
+            raise ProbeLoss(f"{name} of vCPU {vcpu} in phase {begins[vcpu, point, 0]} do not add up", hint=AGAIN)
 
 
-def _ledger(cells: pd.DataFrame, *, idle: bool) -> pa.Table:
-    # Pieces of one function, and functions of one name and layer, are one cell.
-    counts = [name for name in LEDGER.names if name not in _CELL_KEY]
-    frame = cells.groupby(_CELL_KEY, as_index=False, sort=True)[counts].sum()
-    _of_something(frame)
-    if not idle:
-        frame["idle_ns"] = pd.array([pd.NA] * len(frame), dtype="Int64")
-    return pa.Table.from_pandas(frame[LEDGER.names], schema=LEDGER, preserve_index=False)
-
-
-def _of_something(frame: pd.DataFrame) -> None:
-    if bool((frame["instructions"] < 0).any()):
-        raise ProbeLoss("ledger.bin has more iterations than instructions", hint=_AGAIN)
-
-
-def _stacks(cells: pd.DataFrame, *, idle: bool) -> pa.Table:
-    keys = ["phase", "role", "operation", "stack"]
-    counts = [name for name in STACKS.names if name not in keys]
+def _counted(cells: pd.DataFrame, keys: list[str], schema: pa.Schema, *, idle: bool) -> pa.Table:
+    """Add up what is one row of the table: pieces of one function, and functions of one name and layer, are."""
+    counts = [name for name in schema.names if name not in keys]
     frame = cells.groupby(keys, as_index=False, sort=True)[counts].sum()
-    _of_something(frame)
+    if bool((frame["instructions"] < 0).any()):
+        raise ProbeLoss("ledger.bin has more iterations than instructions", hint=AGAIN)
     if not idle:
         frame["idle_ns"] = pd.array([pd.NA] * len(frame), dtype="Int64")
-    return pa.Table.from_pandas(frame[STACKS.names], schema=STACKS, preserve_index=False)
+    return pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
 
 
 def _costly(frame: pd.DataFrame) -> pa.Table:
     if len(frame) and not frame["class"].between(1, len(COSTLY_INSTRUCTIONS)).all():
-        raise ProbeLoss("costly.bin names what is not there", hint=_AGAIN)
+        raise ProbeLoss("costly.bin names what is not there", hint=AGAIN)
     frame["instruction"] = np.asarray(COSTLY_INSTRUCTIONS, dtype=object)[frame["class"] - 1]
     frame = frame.groupby([*_CELL_KEY, "instruction"], as_index=False, sort=True)[["count"]].sum()
     return pa.Table.from_pandas(frame[COSTLY.names], schema=COSTLY, preserve_index=False)
@@ -254,13 +223,13 @@ def _cells(
 ) -> pd.DataFrame:
     """A file's records of cells, with names for their numbers; with a ``tree`` they have the column ``stack``."""
     if any(raw[name].sum(dtype=np.float64) >= MOST for name in counts) or bool((raw["phase"] >= _PHASES).any()):
-        raise ProbeLoss(f"{file} counts what cannot be", hint=_AGAIN)
+        raise ProbeLoss(f"{file} counts what cannot be", hint=AGAIN)
     try:
         numbers = tree.frames_of(raw["function"]) if tree else functions.rows(raw["function"])
     except ValueError as error:
-        raise ProbeLoss(f"{file} names what is not there", hint=_AGAIN) from error
+        raise ProbeLoss(f"{file} names what is not there", hint=AGAIN) from error
     if len(raw) and raw["role"].max() >= len(ROLES):
-        raise ProbeLoss(f"{file} names what is not there", hint=_AGAIN)
+        raise ProbeLoss(f"{file} names what is not there", hint=AGAIN)
     about = tree.functions if tree else functions
     return pd.DataFrame({
         "phase": raw["phase"].astype(np.int16),
@@ -281,7 +250,7 @@ def _phases(summary: _Summary, phases: Sequence[Phase]) -> pa.Table:
         raise ProbeLoss("a phase was opened and not closed", hint="the app's markers do not pair")
     windows = pd.DataFrame(points[1::2, 1:] - points[::2, 1:], columns=["raw", "rep_iterations", "idle_ns"])
     if bool((windows < 0).any(axis=None)):
-        raise ProbeLoss("a phase ended before it began", hint=_AGAIN)
+        raise ProbeLoss("a phase ended before it began", hint=AGAIN)
     windows.index = pd.Index(points[::2, 0], name="number")
     if windows.index.has_duplicates:
         raise ProbeLoss("a phase was opened twice", hint="the app's markers do not pair")
@@ -298,16 +267,6 @@ def _phases(summary: _Summary, phases: Sequence[Phase]) -> pa.Table:
     numbers = ["ops", "tsc", "instructions", "rep_iterations", "idle_ns"]
     both[numbers] = both[numbers].astype("Int64")
     return pa.Table.from_pandas(both.reset_index()[PHASES.names], schema=PHASES, preserve_index=False)
-
-
-def _known_stacks(used: np.ndarray[Any, Any], tree: Tree | None) -> None:
-    if len(used) and tree is None:
-        raise ProbeLoss("events.bin has an event that cannot be", hint=_AGAIN)
-    try:
-        if tree:
-            tree.frames_of(used)
-    except ValueError as error:
-        raise ProbeLoss("events.bin names a stack that is not there", hint=_AGAIN) from error
 
 
 def _fired(hooks: Hooks, counts: Counts) -> dict[str, int]:

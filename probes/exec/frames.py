@@ -17,7 +17,9 @@ import pandas as pd
 import pyarrow as pa
 
 from probes.events import FRAMES
+from probes.exec import files
 from probes.exec.configure import Hooks
+from probes.exec.files import AGAIN
 from profiler.errors import ProbeLoss
 
 Ints = npt.NDArray[np.int64]
@@ -38,7 +40,6 @@ _NODE: Final = np.dtype([("parent", "<u4"), ("function", "<i4")])
 _LOST_NODE: Final = 1  # plugin/stacks.c
 _NODES: Final = 4 << 20
 _DEPTH: Final = 512  # NODE_DEPTH, plugin/stacks.h
-_AGAIN: Final = "run it again; if it comes back, keep the run's directory and report it"
 
 
 @dataclass(frozen=True)
@@ -109,18 +110,16 @@ def read(path: Path, functions: Functions, shared: Collection[str], used: npt.ND
     ``functions`` are theirs; those of the kernel's that are named in ``shared`` take the layer of their caller.
     Raises ``ProbeLoss`` if there is no such file, or if it is no tree.
     """
-    if not path.exists() or path.stat().st_size % _NODE.itemsize or path.stat().st_size > _NODES * _NODE.itemsize:
-        raise ProbeLoss(f"{path.name} is missing or cut short", hint="is the disk full?")
-    raw = np.fromfile(path, dtype=_NODE)
+    raw = files.records(path, _NODE, _NODES)
     parents = raw["parent"].astype(np.int64)
     if len(raw) <= _LOST_NODE or parents[0] or bool((parents[1:] >= np.arange(1, len(raw))).any()):
-        raise ProbeLoss(f"{path.name} is no tree", hint=_AGAIN)
+        raise ProbeLoss(f"{path.name} is no tree", hint=AGAIN)
     try:
         rows = functions.rows(raw["function"])
     except ValueError as error:
-        raise ProbeLoss(f"{path.name} names what is not there", hint=_AGAIN) from error
-    if len(used) and not 0 <= int(used.min()) <= int(used.max()) < len(raw):
-        raise ProbeLoss(f"{path.name} lacks a stack", hint=_AGAIN)
+        raise ProbeLoss(f"{path.name} names what is not there", hint=AGAIN) from error
+    if len(used) and not 0 < int(used.min()) <= int(used.max()) < len(raw):
+        raise ProbeLoss(f"{path.name} lacks a stack", hint=AGAIN)
     return _frames(parents, rows, functions, shared, used.astype(np.int64))
 
 
@@ -133,7 +132,7 @@ def _frames(parents: Ints, rows: Ints, functions: Functions, shared: Collection[
         keep[used] = True
         used = np.unique(parents[used])
     if len(used) and not keep[used].all():
-        raise ProbeLoss("stacks.bin has stacks that are too deep", hint=_AGAIN)
+        raise ProbeLoss("stacks.bin has stacks that are too deep", hint=AGAIN)
     what, _ = pd.factorize(pd.MultiIndex.from_arrays([names, layers, spaces]))
     leaves = np.isin(names, list(shared)) & (spaces == "kernel")
     frame_of = np.full(len(parents), -1, dtype=np.int64)

@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from probes.events import EVENT_KINDS, EVENTS, HOWS
+from probes.exec.files import AGAIN, FULL
 from probes.exec.frames import NO_STACK
 from profiler.errors import ProbeLoss
 
@@ -29,7 +30,6 @@ CHUNK: Final = 1 << 20
 """Events that are in memory at a time: 32 MB of the log, and the row group that they become."""
 MOST: Final = 1 << 62
 _FEW_WAKES: Final = 20
-_AGAIN: Final = "run it again; if it comes back, keep the run's directory and report it"
 
 Raw = np.ndarray[Any, Any]
 
@@ -75,7 +75,7 @@ def _check(piece: Raw) -> None:
         or piece["time"].max() >= MOST
         or piece["thread"].max() >= 1 << 31
     ):
-        raise ProbeLoss("events.bin has an event that cannot be", hint=_AGAIN)
+        raise ProbeLoss("events.bin has an event that cannot be", hint=AGAIN)
 
 
 def _values(piece: Raw, kind: str) -> Raw:
@@ -109,7 +109,7 @@ class Log:
             path = out / (f"events.bin.{vcpu}" if vcpu else "events.bin")
             size = path.stat().st_size if path.exists() else -1
             if size < 0 or (size % EVENT.itemsize and not count):
-                raise ProbeLoss(f"{path.name} is missing or cut short", hint="is the disk full?")
+                raise ProbeLoss(f"{path.name} is missing or cut short", hint=FULL)
             files.append((path, size // EVENT.itemsize))
         ordered = len(files) == 1 or all(_ordered(_read(path, count, CHUNK)) for path, count in files)
         return cls(files, ordered)
@@ -166,7 +166,7 @@ def _read(path: Path, count: int, chunk: int) -> Iterator[Raw]:
         while count > 0:
             piece = np.fromfile(file, dtype=EVENT, count=min(chunk, count))
             if not len(piece):
-                raise ProbeLoss(f"{path.name} is missing or cut short", hint=_AGAIN)
+                raise ProbeLoss(f"{path.name} is missing or cut short", hint=AGAIN)
             count -= len(piece)
             yield piece
 

@@ -7,7 +7,6 @@ guest writes) or ``symbol:NAME`` (a function's first execution); END is ``exit``
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from probes.exec import files
 from probes.exec.places import load_rules
 from probes.symbols import SymbolTable
 from profiler.errors import UsageError, WindowMissed
@@ -27,7 +27,6 @@ _SYMBOL: Final = re.compile(r"[A-Za-z_.$][A-Za-z0-9_.$@]{0,199}")
 _LONGEST_PATTERN: Final = 200
 _MOST_PLACES: Final = 12  # of one end; both and what arms the probe have to be among TRIGGERS, plugin/config.h
 _SECONDS: Final = 10
-_SUMMARY_BYTES: Final = 64 << 20
 _HINTS: Final = {
     "exec": "the console says how far the guest came",
     "exit": "a server that does not end by itself wants a client (--with) that ends it",
@@ -158,8 +157,7 @@ def missed(window: Window | None, out: Path) -> WindowMissed | None:
     if window is None:
         return None
     try:
-        with (out / "summary.json").open("rb") as file:
-            state = json.loads(file.read(_SUMMARY_BYTES))["window"]
+        state = files.summary(out)["window"]
         armed, opened, closed = (state[name] is True for name in ("armed", "opened", "closed"))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # the decoder says what is wrong with it

@@ -82,7 +82,7 @@ def test_no_tree(tmp_path: Path, nodes: list[Node]) -> None:
         read(tmp_path, nodes, [])
 
 
-@pytest.mark.parametrize("used", [-1, len(NODES), 2**31])
+@pytest.mark.parametrize("used", [-1, 0, len(NODES), 2**31])
 def test_a_stack_that_is_not_there(tmp_path: Path, used: int) -> None:
     with pytest.raises(ProbeLoss, match="lacks a stack"):
         read(tmp_path, NODES, [used])
