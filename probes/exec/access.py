@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from probes.exec.disassembly import Code, unsigned, whole
+from probes.exec.dataflow import ARGUMENTS, CALL_CLOBBERS
+from probes.exec.disassembly import Code, goes_to, whole
 
 if TYPE_CHECKING:
     from capstone import CsInsn
 
-# System V ABI, AMD64 supplement, figure 3.4: integer arguments in order; and what a call may overwrite.
-_ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
-_CALL_CLOBBERS = frozenset(("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"))
 _LONGEST = 4096  # bytes looked at
 
 
@@ -45,7 +43,7 @@ def first_access(code: Code, address: int, size: int, source: Source, *, after: 
     out those at or below that address.  None if the function ends or jumps away first.
     """
     end = address + min(size, _LONGEST)
-    given = {_ARGUMENTS[source.argument]: 0} if source.argument is not None else {}
+    given = {ARGUMENTS[source.argument]: 0} if source.argument is not None else {}
     registers = _Registers(source, given)
     start = entry = address
     while start < end:
@@ -57,7 +55,7 @@ def first_access(code: Code, address: int, size: int, source: Source, *, after: 
             if _is_endbr(insn) and insn.address == entry:
                 entry += insn.size  # CONFIG_X86_KERNEL_IBT
             elif not registers.follow(insn, fentry=insn.address == entry):
-                jump = _target(insn)
+                jump = goes_to(insn)
                 break
         if not start < jump < end:  # forwards, so that this ends
             return None
@@ -95,7 +93,7 @@ class _Registers:
             return False
         if insn.group(capstone.CS_GRP_CALL):
             if not fentry:  # a call at the very beginning is __fentry__, which saves everything
-                self._forget(_CALL_CLOBBERS)
+                self._forget(CALL_CLOBBERS)
             return True
         object_at, holder_at = self._result(insn)
         self._forget({whole(insn.reg_name(register)) for register in insn.regs_access()[1]})
@@ -138,11 +136,3 @@ def _is_endbr(insn: CsInsn) -> bool:
     from capstone import x86_const
 
     return bool(insn.id == x86_const.X86_INS_ENDBR64)
-
-
-def _target(insn: CsInsn) -> int:
-    """Where a jump goes, 0 if that is not known beforehand."""
-    from capstone import x86_const
-
-    direct = insn.id == x86_const.X86_INS_JMP and insn.operands[0].type == x86_const.X86_OP_IMM
-    return unsigned(insn.operands[0].imm) if direct else 0

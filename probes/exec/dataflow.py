@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from probes.exec.disassembly import Code, unsigned, whole
+from probes.exec.disassembly import Code, goes_to, whole
 
 if TYPE_CHECKING:
     from capstone import CsInsn
 
 # System V ABI, AMD64 supplement, figure 3.4: integer arguments in order; and what a call may overwrite.
 ARGUMENTS: Final = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
-_CALL_CLOBBERS: Final = frozenset(("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"))
+CALL_CLOBBERS: Final = frozenset(("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"))
 _LONGEST: Final = 8192  # bytes looked at
 _DEEPEST: Final = 2  # loads behind one another
 
@@ -50,7 +50,7 @@ def walk(code: Code, address: int, size: int) -> Iterator[tuple[CsInsn, Mapping[
                 entry += insn.size
                 continue
             if insn.group(capstone.CS_GRP_JUMP):
-                target = _target(insn)
+                target = goes_to(insn)
                 if address <= target < end:
                     todo.append((target, dict(known)))
                 if insn.mnemonic == "jmp":
@@ -59,7 +59,7 @@ def walk(code: Code, address: int, size: int) -> Iterator[tuple[CsInsn, Mapping[
                 break
             elif insn.group(capstone.CS_GRP_CALL):
                 # a call at the very beginning is __fentry__, which saves everything
-                for register in _CALL_CLOBBERS if insn.address != entry else ():
+                for register in CALL_CLOBBERS if insn.address != entry else ():
                     known.pop(register, None)
             else:
                 _follow(insn, known)
@@ -68,7 +68,7 @@ def walk(code: Code, address: int, size: int) -> Iterator[tuple[CsInsn, Mapping[
 def passed(code: Code, address: int, size: int, targets: Collection[int], argument: int) -> Value | None:
     """Give what the function hands to one of ``targets`` as that argument, where it calls it or jumps there."""
     for insn, known in walk(code, address, size):
-        if insn.mnemonic in ("call", "jmp") and _target(insn) in targets:
+        if insn.mnemonic in ("call", "jmp") and goes_to(insn) in targets:
             return known.get(ARGUMENTS[argument])
     return None
 
@@ -83,43 +83,51 @@ def returned(code: Code, address: int, size: int) -> Value | None:
 
 def stored(code: Code, address: int, size: int, argument: int, value: int) -> set[int]:
     """Give the offsets in what ``argument`` points at where 8 bytes are stored that are the argument ``value``."""
-    found = set()
-    for insn, known in walk(code, address, size):
-        field = _field(insn, known, 0, 8)
-        if insn.mnemonic == "mov" and field and field.argument == argument and len(field.offsets) == 1:
-            from_register = insn.operands[1]
-            if known.get(insn.reg_name(from_register.reg) if from_register.reg else "") == Value(value):
-                found.add(field.offsets[0])
-    return found
+    fields = _fields(code, address, size, argument, _Shape("mov", 0, 8))
+    return {offset for insn, known, offset in fields if _second(insn, known) == Value(value)}
 
 
 def added(code: Code, address: int, size: int, argument: int, value: int) -> set[int]:
     """Give the offsets in what ``argument`` points at to whose 4 bytes the argument ``value`` is added."""
-    found = set()
-    for insn, known in walk(code, address, size):
-        field = _field(insn, known, 0, 4)
-        if insn.mnemonic == "add" and field and field.argument == argument and len(field.offsets) == 1:
-            operand = insn.operands[1]
-            if operand.reg and known.get(whole(insn.reg_name(operand.reg))) == Value(value):
-                found.add(field.offsets[0])
-    return found
+    fields = _fields(code, address, size, argument, _Shape("add", 0, 4))
+    return {offset for insn, known, offset in fields if _second(insn, known) == Value(value)}
 
 
 def widened(code: Code, address: int, size: int, argument: int) -> set[int]:
     """Give the offsets in what ``argument`` points at whose 4 bytes are read as a signed number."""
-    found = set()
-    for insn, known in walk(code, address, size):
-        field = _field(insn, known, 1, 4) if insn.mnemonic == "movsxd" else None
-        if field and field.argument == argument and len(field.offsets) == 1:
-            found.add(field.offsets[0])
-    return found
+    return {offset for _, _, offset in _fields(code, address, size, argument, _Shape("movsxd", 1, 4))}
 
 
 def read(code: Code, address: int, size: int, argument: int, offset: int) -> list[int]:
     """Give the instructions that do no more than read 4 bytes at that offset in what ``argument`` points at."""
-    wanted = Value(argument, (offset,))
-    return [insn.address for insn, known in walk(code, address, size)
-            if insn.mnemonic == "mov" and _field(insn, known, 1, 4) == wanted]  # fmt: skip
+    fields = _fields(code, address, size, argument, _Shape("mov", 1, 4))
+    return [insn.address for insn, _, found in fields if found == offset]
+
+
+class _Shape(NamedTuple):
+    """Instructions: their name, which of their operands is in memory, and of how many bytes."""
+
+    mnemonic: str
+    operand: int
+    bytes: int
+
+
+def _fields(
+    code: Code, address: int, size: int, argument: int, shape: _Shape
+) -> Iterator[tuple[CsInsn, Mapping[str, Value], int]]:
+    """Give the instructions of a function that access what ``argument`` points at so, and at which offset."""
+    for insn, known in walk(code, address, size):
+        field = _field(insn, known, shape.operand, shape.bytes) if insn.mnemonic == shape.mnemonic else None
+        if field and field.argument == argument and len(field.offsets) == 1:
+            yield insn, known, field.offsets[0]
+
+
+def _second(insn: CsInsn, known: Mapping[str, Value]) -> Value | None:
+    """Give what is known of an instruction's second operand, if that is a register or a part of one."""
+    from capstone import x86_const as x86
+
+    operand = insn.operands[1]  # of a number capstone gives a register, too: the one of that number
+    return known.get(whole(insn.reg_name(operand.reg))) if operand.type == x86.X86_OP_REG else None
 
 
 def _follow(insn: CsInsn, known: dict[str, Value]) -> None:
@@ -154,10 +162,3 @@ def _field(insn: CsInsn, known: Mapping[str, Value], operand: int, size: int = 0
         return None
     base = known.get(insn.reg_name(place.mem.base))
     return base.plus(place.mem.disp) if base and size in (0, place.size) else None
-
-
-def _target(insn: CsInsn) -> int:
-    """Where a jump or call goes, 0 if that is not known beforehand."""
-    from capstone import x86_const
-
-    return unsigned(insn.operands[0].imm) if insn.operands[0].type == x86_const.X86_OP_IMM else 0

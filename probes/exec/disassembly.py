@@ -137,6 +137,14 @@ class Code:
         return {}
 
 
+def goes_to(insn: CsInsn) -> int:
+    """Give where a jump, call or return goes, 0 if that is not known beforehand."""
+    import capstone
+
+    direct = not insn.group(capstone.CS_GRP_RET) and insn.operands[0].type == capstone.CS_OP_IMM
+    return unsigned(insn.operands[0].imm) if direct else 0
+
+
 def unsigned(number: int) -> int:
     """Give an address as it is, where capstone gives a signed number."""
     return number & (1 << 64) - 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from capstone import x86_const
 
 from probes.exec import dataflow, waits
 from probes.exec.dataflow import Value
@@ -245,6 +246,17 @@ def test_each_of_several_packets_is_seen_where_its_length_is_read(tmp_path: Path
 def test_what_is_passed_on(tmp_path: Path, lines: str, value: Value | None) -> None:
     code, at, size = function(tmp_path, f"{lines}; ret; 8: ret; 9: ret")
     assert dataflow.passed(code, at, size, {at + size - 1}, 1) == value
+
+
+@pytest.mark.parametrize("register", [x86_const.X86_REG_RSI, x86_const.X86_REG_ESI])
+def test_a_number_is_no_register(tmp_path: Path, register: int) -> None:
+    """Not even the one that the disassembler would give for it."""
+    code, at, size = function(tmp_path, f"movq ${register}, 8(%rdi); addl ${register}, 16(%rdi); ret")
+    assert dataflow.stored(code, at, size, 0, 1) == set()
+    assert dataflow.added(code, at, size, 0, 1) == set()
+    code, at, size = function(tmp_path, "mov %rsi, 8(%rdi); mov %rsi, (%rdi,%rax); add %esi, 16(%rdi); ret")
+    assert dataflow.stored(code, at, size, 0, 1) == {8}
+    assert dataflow.added(code, at, size, 0, 1) == {16}
 
 
 def test_loops_end_and_each_instruction_is_seen_once(tmp_path: Path) -> None:
