@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from probes import objects
 from probes.exec import names
 from probes.exec.disassembly import Code
-from probes.exec.finder import Kernel, Place
+from probes.exec.finder import NO_SYMBOL, Finder, Kernel, Place
 from probes.exec.places import RESULTS, address_range, find, load_rules, signals
 from probes.exec.window import Window
 from probes.exec.window import lines as lines_of
@@ -102,16 +102,17 @@ def write(
     rules, code = load_rules(kind), Code(kernel_elf)
     kernel = Kernel(SymbolTable.load(kernel_symbols), kernel_symbols, code)
     parts = [_user_part(one) for one in user]
-    places, missing = find(rules, kernel, syscalls)
+    finder = find(rules, kernel, syscalls)
+    places = finder.places
     if not places:
         raise ArtifactCorrupt(f"nothing in {kernel_elf.name} could be hooked", hint=f"is it a {kind} kernel?")
-    hooks = Hooks(not_hooked=missing, outside=NOWHERE if "vdso" in rules else VDSO)
+    hooks = Hooks(not_hooked=finder.missing, outside=NOWHERE if "vdso" in rules else VDSO)
     layers = kernel_layers(kernel.table.names)
     parts.append(_Part(kernel_elf.name, kernel.table, [("kernel", str(layer)) for layer in layers]))
     for part in parts if libc_in_kernel else parts[:-1]:
         _add_operations(places, part, operations, results)
     if "vdso" in rules:
-        parts += _vdso(hooks, rules["vdso"], kernel)
+        parts += _vdso(finder, rules["vdso"])
     hooks.objects = Objects([objects.load(kernel_symbols), *(objects.load(one.elf, one.base) for one in user)])
     lines = _functions(hooks, parts)
     for address, place in sorted(places.items()):
@@ -121,17 +122,13 @@ def write(
         hooks.kinds.append(place.kind)
     if rules["lock"].get("by_pointer"):
         lines += _variables(user)
-    name_at = names.find(kernel, rules.get("name", []))
+    name_at = names.find(finder, rules.get("name", []))
     if name_at is not None:
         lines.append(f"n {name_at}")
-    else:
-        hooks.not_hooked.append({"what": "thread-name", "reason": "no function of this kernel tells where it is"})
     if window is None and rules.get("window", {}).get("processes", False):
         lines += [f"w thread {hooks.number(name)}" for name in _THREAD_MAKERS]
     lines += [f"u {hooks.number(operation)}" for operation in rules["lock"].get("of_app", []) if libc_in_kernel]
-    found, missing = signals(rules, kernel)
-    hooks.not_hooked += missing
-    lines += [f"s {what} {address:x}" for what, address in found]
+    lines += [f"s {what} {address:x}" for what, address in signals(finder, rules)]
     if window is not None:
         lines += _window(hooks, window, kind, parts, next(one for one in user if one.elf == program), user)
     first, last = address_range(rules, code)
@@ -184,11 +181,12 @@ def _user_part(user: UserCode) -> _Part:
     return _Part(user.elf.name, table, about, executable, rest)
 
 
-def _vdso(hooks: Hooks, symbol: str, kernel: Kernel) -> list[_Part]:
+def _vdso(finder: Finder, symbol: str) -> list[_Part]:
     """Give the functions of a vDSO that is an ELF file in the kernel's data, used where it lies."""
+    kernel = finder.kernel
     place = find_data(kernel.symbols, symbol)
     if place is None:
-        hooks.not_hooked.append({"what": f"vdso {symbol}", "reason": "no such symbol in this kernel"})
+        finder.lacks(f"vdso {symbol}", NO_SYMBOL)
         return []
     image = kernel.code.read(place[0], _LARGEST_VDSO)
     table = SymbolTable.from_elf(kernel.symbols, image).moved(place[0])

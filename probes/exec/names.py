@@ -18,32 +18,28 @@ import pyarrow as pa
 
 from probes.events import ROLES, THREADS
 from probes.exec.dataflow import passed, returned
-from probes.exec.finder import Kernel
+from probes.exec.finder import Finder
 
 _FARTHEST: Final = 1 << 16  # bytes; the largest of these objects has some 20,000
 _MOST: Final = 1 << 31
 _LONGEST: Final = 32
 
 
-def find(kernel: Kernel, rules: Iterable[Mapping[str, Any]]) -> int | None:
-    """Give how far into a thread's object its name is, in bytes; None if no rule fits."""
+def find(finder: Finder, rules: Iterable[Mapping[str, Any]]) -> int | None:
+    """Give how far into a thread's object its name is, in bytes; None if no rule fits, which is noted."""
     for rule in rules:
-        callees = [at for name in rule.get("passed_to", []) for at, _ in _functions(kernel, name)]
-        for address, size in _functions(kernel, rule["function"]):
+        callees = [at for name in rule.get("passed_to", []) for at, _ in finder.functions(name)]
+        for address, size in finder.functions(rule["function"]):
             if "passed_to" in rule:
-                value = passed(kernel.code, address, size, callees, rule["as"])
+                value = passed(finder.code, address, size, callees, rule["as"])
             else:
-                value = returned(kernel.code, address, size)
+                value = returned(finder.code, address, size)
             if value and value.argument == rule["argument"] and len(value.offsets) == 1:
                 offset = value.offsets[0]
                 if 0 < offset < _FARTHEST:
                     return offset
+    finder.lacks("thread-name", "no function of this kernel tells where it is")
     return None
-
-
-def _functions(kernel: Kernel, name: str) -> list[tuple[int, int]]:
-    table = kernel.table
-    return [(int(table.address[index]), int(table.size[index])) for index in table.find(name)]
 
 
 def table(values: Any) -> pa.Table:

@@ -58,10 +58,8 @@ def address_range(rules: Mapping[str, Any], code: Code) -> tuple[int, int]:
     return (code.first, code.last) if rules.get("kernel_range") == "elf" else _UPPER_HALF
 
 
-def find(
-    rules: Mapping[str, Any], kernel: Kernel, syscalls: Mapping[str, str]
-) -> tuple[dict[int, Place], list[dict[str, str]]]:
-    """Give the places by address, and what is missing; ``syscalls`` maps system call names to operations."""
+def find(rules: Mapping[str, Any], kernel: Kernel, syscalls: Mapping[str, str]) -> Finder:
+    """Find the places, and note what is missing; ``syscalls`` maps system call names to operations."""
     finder = _Finder(kernel, syscalls)
     finder.system_calls(rules)
     finder.named("fault", rules["fault"])
@@ -71,18 +69,18 @@ def find(
     waits.packets(finder, rules.get("packet", {}))
     stops.find(finder, rules.get("switch", {}))
     finder.threads(rules["access"])
-    return finder.places, finder.missing
+    return finder
 
 
-def signals(rules: Mapping[str, Any], kernel: Kernel) -> tuple[list[tuple[str, int]], list[dict[str, str]]]:
-    """Give where user code is interrupted by a signal ("begin"), and goes on behind it ("end"); and what is missing."""
-    finder, found = Finder(kernel), []
+def signals(finder: Finder, rules: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Give where user code is interrupted by a signal ("begin"), and goes on behind it ("end")."""
+    found = []
     for what, symbols in rules.get("signals", {}).items():
         there = [(what, address) for symbol in symbols for address in finder.entries(symbol)]
         if not there:
             finder.lacks(f"signals {what}", f"no symbol is {' or '.join(symbols)}")
         found += there
-    return found, finder.missing
+    return found
 
 
 class _Finder(Finder):

@@ -11,7 +11,7 @@ import pytest
 
 from probes.exec import names
 from probes.exec.disassembly import Code
-from probes.exec.finder import Kernel
+from probes.exec.finder import Finder, Kernel
 from probes.exec.places import load_rules
 from probes.symbols import SymbolTable
 from tests import machine_code
@@ -21,7 +21,10 @@ GET = "__get_task_comm"
 
 def offset(folder: Path, kind: str, bodies: Mapping[str, str]) -> int | None:
     elf = machine_code.kernel(folder, dict(bodies))
-    return names.find(Kernel(SymbolTable.load(elf), elf, Code(elf)), load_rules(kind)["name"])
+    finder = Finder(Kernel(SymbolTable.load(elf), elf, Code(elf)))
+    found = names.find(finder, load_rules(kind)["name"])
+    assert [entry["what"] for entry in finder.missing] == ["thread-name"] * (found is None)
+    return found
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler on this machine")

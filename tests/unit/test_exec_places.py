@@ -88,11 +88,11 @@ def find(elf: Path, rules: Mapping[str, Any]) -> tuple[dict[str, list[tuple[int,
         "packet": {},
         "access": {},
     }
-    found, missing = places.find(empty | dict(rules), known, {"getpid": "who-am-i"})
+    finder = places.find(empty | dict(rules), known, {"getpid": "who-am-i"})
     kinds: dict[str, list[tuple[int, str, int]]] = {}
-    for address, place in sorted(found.items()):
+    for address, place in sorted(finder.places.items()):
         kinds.setdefault(place.kind, []).append((address, place.name, place.disp))
-    return kinds, {entry["what"]: entry["reason"] for entry in missing}
+    return kinds, {entry["what"]: entry["reason"] for entry in finder.missing}
 
 
 def test_osv_as_its_rules_describe_it(tmp_path: Path) -> None:
