@@ -9,7 +9,12 @@ from typing import Any, Final
 NO_GUEST: Final = "this QEMU does not export what its debugger's stub reads registers and memory with"
 NO_CLOCK: Final = "this QEMU does not export qemu_clock_get_ns and current_cpu, so idle time cannot be read"
 
-# plugin/guest.c
+_NO_PLUGINS: Final = "this QEMU was built without TCG plugins"
+_NO_UPDATE: Final = "this QEMU does not export icount_update, so its main thread may wake a guest too late"
+
+# plugin/clock.c, plugin/guest.c
+_CLOCK: Final = frozenset(("qemu_clock_get_ns", "current_cpu"))
+_UPDATE: Final = "icount_update"
 _EYES: Final = frozenset(("x86_cpu_gdb_read_register", "cpu_memory_rw_debug", "current_cpu"))
 
 
@@ -49,7 +54,10 @@ TABLE: Final = {
 
 
 def of_qemu(qemu: Path, version: tuple[int, ...]) -> dict[str, dict[str, Any]]:
-    """Give {capability: {available, reason}} for a QEMU binary, from what it exports; nothing is run."""
+    """Give {capability: {available, reason}} for a QEMU binary, from what it exports; nothing is run.
+
+    What is not just there or not has a ``value`` too.
+    """
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
     from elftools.elf.sections import SymbolTableSection
@@ -69,14 +77,17 @@ def of_qemu(qemu: Path, version: tuple[int, ...]) -> dict[str, dict[str, Any]]:
     for name, capability in TABLE.items():
         reason = capability.never
         if not plugins:
-            reason = "this QEMU was built without TCG plugins"
-        elif not reason and capability.needs_clock and not {"qemu_clock_get_ns", "current_cpu"} <= exported:
+            reason = _NO_PLUGINS
+        elif not reason and capability.needs_clock and not exported >= _CLOCK:
             reason = NO_CLOCK
         elif not reason and capability.needs_guest and not exported >= _EYES:
             reason = NO_GUEST
         able[name] = {"available": not reason, "reason": reason}
-    able["several vCPUs"] = {"available": plugins, "reason": "" if plugins else "built without TCG plugins",
-                             "value": "exact" if api_of(version) >= 2 else "by blocks"}  # fmt: skip
-    able["plugin API"] = {"available": plugins, "reason": "" if plugins else "built without TCG plugins",
-                          "value": api_of(version) if plugins else None}  # fmt: skip
+    api, updates = api_of(version), _UPDATE in exported
+    for name, value, reason in (
+        ("the same seed, the same bits", "always" if updates else "almost always", "" if updates else _NO_UPDATE),
+        ("several vCPUs", "exact" if api >= 2 else "by blocks", ""),
+        ("plugin API", api, ""),
+    ):
+        able[name] = {"available": plugins, "reason": reason if plugins else _NO_PLUGINS, "value": value}
     return able

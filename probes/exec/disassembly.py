@@ -34,21 +34,14 @@ class Code:
                 self.entry = int(parsed["e_entry"])
                 loaded = [segment for segment in segments if segment["p_type"] == "PT_LOAD" and segment["p_memsz"]]
                 self._segments = [(segment["p_vaddr"], segment.data()) for segment in loaded if segment["p_filesz"]]
-                self.executable = [
-                    (segment["p_vaddr"], segment["p_vaddr"] + segment["p_memsz"])
-                    for segment in loaded
-                    if segment["p_flags"] & 1  # PF_X
-                ]
-                self.writable = [
-                    (segment["p_vaddr"], segment["p_vaddr"] + segment["p_memsz"])
-                    for segment in loaded
-                    if segment["p_flags"] & 2  # PF_W
-                ]
+                ranges = [(s["p_vaddr"], s["p_vaddr"] + s["p_memsz"], s["p_flags"]) for s in loaded]
                 tls = [segment for segment in segments if segment["p_type"] == "PT_TLS"]
         except (OSError, ELFError) as error:
             raise ArtifactCorrupt(f"{elf.name}: {error}", hint="is this the kernel that was booted?") from error
-        self.first = min((segment["p_vaddr"] for segment in loaded), default=0)
-        self.last = max((segment["p_vaddr"] + segment["p_memsz"] for segment in loaded), default=1) - 1
+        self.executable = [(start, end) for start, end, flags in ranges if flags & 1]  # PF_X
+        self.writable = [(start, end) for start, end, flags in ranges if flags & 2]  # PF_W
+        self.first = min((start for start, _, _ in ranges), default=0)
+        self.last = max((end for _, end, _ in ranges), default=1) - 1
         self.tls_size = sum(-(-segment["p_memsz"] // max(segment["p_align"], 1)) * max(segment["p_align"], 1)
                             for segment in tls)  # fmt: skip
 
