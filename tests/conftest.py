@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from tests.machine_code import Assemble, function
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -13,6 +16,12 @@ ROOT = Path(__file__).resolve().parent.parent
 def root() -> Path:
     """The top of the repository."""
     return ROOT
+
+
+@pytest.fixture
+def assemble(tmp_path: Path) -> Assemble:
+    """Assembly text in, the code of one function and its size out: see ``tests.machine_code.function``."""
+    return partial(function, tmp_path)
 
 
 @pytest.fixture

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
+from probes.exec.disassembly import Code
+
 UPPER_HALF = 0xFFFFFFFF81000000
+
+Assemble = Callable[..., tuple[Code, int]]
+"""``function`` in a folder of the test's own: the fixture ``assemble``."""
 
 
 def link(folder: Path, source: str, at: int, *, entry: str, flags: tuple[str, ...] = ()) -> Path:
@@ -23,12 +29,12 @@ def symbols(elf: Path) -> dict[str, int]:
     return {line.split()[2]: int(line.split()[0], 16) for line in listing.splitlines() if len(line.split()) == 3}
 
 
-def function(folder: Path, *lines: str) -> tuple[Path, int]:
-    """Assemble one function at UPPER_HALF; give the ELF file and the function's size in bytes."""
+def function(folder: Path, *lines: str) -> tuple[Code, int]:
+    """Assemble one function at UPPER_HALF; give its code and its size in bytes."""
     body = "\n".join(lines)
     (folder / "f.S").write_text(f".text\n.globl f\nf:\n{body}\nend:\n.globl size\n.set size, end - f\n")
     elf = link(folder, "f.S", UPPER_HALF, entry="f")
-    return elf, symbols(elf)["size"]
+    return Code(elf), symbols(elf)["size"]
 
 
 def kernel(folder: Path, bodies: dict[str, str], *, at: int = UPPER_HALF, data: str = "") -> Path:

@@ -18,7 +18,6 @@ first whose function there is.  More of both:
     as = [FROM, TO, M]          the address is what the function FROM makes of its own argument N before it hands it to
                                 TO as argument M
     at = [NAME]                 of a LOCK: entering is no wait, calling one of these from there is; [] is none
-
     each = true                 of a PACKET: a function may get several at once, and reads the length of each just once
 
 A FIELD is { function = NAME, argument = N, ... }: the only one in what the function's argument N points at
@@ -54,13 +53,13 @@ def locks(finder: Finder, rules: Mapping[str, Any]) -> None:
             if isinstance(ends, str):
                 finder.lacks(f"lock {symbol}", ends)
                 continue
-            callees = {at for name in rule.get("at", rules.get("at", [])) for at, _ in finder.functions(name)}
+            waits = rule.get("at", rules.get("at", []))
+            callees = {at for callee in waits for at, _ in finder.functions(callee)}
             sites = [site for at, size in finder.functions(symbol) for site in finder.code.calls(at, size, callees)]
-            waits_at_once = not rule.get("at", rules.get("at", []))
-            if not waits_at_once and not sites:
+            if waits and not sites:
                 finder.lacks(f"lock {symbol}", "it does not wait")
                 continue
-            entered = Place("lock" if waits_at_once else "lock-entry", symbol, disp, _source(finder, "lock", rule))
+            entered = Place("lock-entry" if waits else "lock", symbol, disp, _source(finder, "lock", rule))
             finder.places |= dict.fromkeys(finder.entries(symbol), entered)
             finder.places |= dict.fromkeys(sites, Place("lock-wait", symbol))
             finder.places |= dict.fromkeys(ends, Place("lock-end", symbol))

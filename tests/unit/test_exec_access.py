@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from probes.exec.access import Source, first_access
-from probes.exec.disassembly import Code
 from tests.machine_code import UPPER_HALF as BASE
-from tests.machine_code import function
+from tests.machine_code import Assemble
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no assembler on this machine")
 
 RDI, RSI, RDX, RCX, R8, R9 = range(6)
-Assemble = Callable[..., tuple[Code, int]]
-
-
-@pytest.fixture
-def assemble(tmp_path: Path) -> Assemble:
-    """Assembly text in, its code at BASE and its size out."""
-
-    def make(*lines: str) -> tuple[Code, int]:
-        elf, size = function(tmp_path, *lines)
-        return Code(elf), size
-
-    return make
 
 
 def first(assemble: Assemble, source: int | Source, *lines: str, after: int = -1) -> tuple[int, int] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,22 +10,9 @@ import pytest
 from probes.exec.disassembly import Code
 from profiler.errors import ArtifactCorrupt
 from tests.machine_code import UPPER_HALF as BASE
-from tests.machine_code import function, kernel, symbols
+from tests.machine_code import Assemble, kernel, symbols
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no assembler on this machine")
-
-Assemble = Callable[..., tuple[Code, int]]
-
-
-@pytest.fixture
-def assemble(tmp_path: Path) -> Assemble:
-    """Assembly text in, its code at BASE and its size out."""
-
-    def make(*lines: str) -> tuple[Code, int]:
-        elf, size = function(tmp_path, *lines)
-        return Code(elf), size
-
-    return make
 
 
 def test_bytes_by_address(assemble: Assemble) -> None:

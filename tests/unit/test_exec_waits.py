@@ -16,15 +16,12 @@ from probes.exec.disassembly import Code
 from probes.exec.finder import Finder, Kernel, Place
 from probes.symbols import SymbolTable
 from tests import machine_code
+from tests.machine_code import UPPER_HALF as AT
+from tests.machine_code import Assemble
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler on this machine")
 
 RDI, RSI, RDX = 5, 4, 3  # GDB's numbers
-
-
-def function(folder: Path, *lines: str) -> tuple[Code, int, int]:
-    elf, size = machine_code.function(folder, *lines)
-    return Code(elf), machine_code.UPPER_HALF, size
 
 
 def find(
@@ -243,23 +240,23 @@ def test_each_of_several_packets_is_seen_where_its_length_is_read(tmp_path: Path
         ("ret; mov %rdi, %rsi; call 9f", None),
     ],
 )
-def test_what_is_passed_on(tmp_path: Path, lines: str, value: Value | None) -> None:
-    code, at, size = function(tmp_path, f"{lines}; ret; 8: ret; 9: ret")
-    assert dataflow.passed(code, at, size, {at + size - 1}, 1) == value
+def test_what_is_passed_on(assemble: Assemble, lines: str, value: Value | None) -> None:
+    code, size = assemble(f"{lines}; ret; 8: ret; 9: ret")
+    assert dataflow.passed(code, AT, size, {AT + size - 1}, 1) == value
 
 
 @pytest.mark.parametrize("register", [x86_const.X86_REG_RSI, x86_const.X86_REG_ESI])
-def test_a_number_is_no_register(tmp_path: Path, register: int) -> None:
+def test_a_number_is_no_register(assemble: Assemble, register: int) -> None:
     """Not even the one that the disassembler would give for it."""
-    code, at, size = function(tmp_path, f"movq ${register}, 8(%rdi); addl ${register}, 16(%rdi); ret")
-    assert dataflow.stored(code, at, size, 0, 1) == set()
-    assert dataflow.added(code, at, size, 0, 1) == set()
-    code, at, size = function(tmp_path, "mov %rsi, 8(%rdi); mov %rsi, (%rdi,%rax); add %esi, 16(%rdi); ret")
-    assert dataflow.stored(code, at, size, 0, 1) == {8}
-    assert dataflow.added(code, at, size, 0, 1) == {16}
+    code, size = assemble(f"movq ${register}, 8(%rdi); addl ${register}, 16(%rdi); ret")
+    assert dataflow.stored(code, AT, size, 0, 1) == set()
+    assert dataflow.added(code, AT, size, 0, 1) == set()
+    code, size = assemble("mov %rsi, 8(%rdi); mov %rsi, (%rdi,%rax); add %esi, 16(%rdi); ret")
+    assert dataflow.stored(code, AT, size, 0, 1) == {8}
+    assert dataflow.added(code, AT, size, 0, 1) == {16}
 
 
-def test_loops_end_and_each_instruction_is_seen_once(tmp_path: Path) -> None:
-    code, at, size = function(tmp_path, "1: mov 8(%rdi), %rdi; test %rdi, %rdi; jne 1b; jmp 2f; nop; 2: jmp 1b")
-    seen = [insn.address - at for insn, _ in dataflow.walk(code, at, size)]
+def test_loops_end_and_each_instruction_is_seen_once(assemble: Assemble) -> None:
+    code, size = assemble("1: mov 8(%rdi), %rdi; test %rdi, %rdi; jne 1b; jmp 2f; nop; 2: jmp 1b")
+    seen = [insn.address - AT for insn, _ in dataflow.walk(code, AT, size)]
     assert seen == [0, 4, 7, 9, 12]
