@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.machine_code import Assemble, function
+
+SmallDisk = Callable[[Path, str], Path]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,3 +34,21 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("WEAKLINK_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def small_disk() -> Iterator[SmallDisk]:
+    """Mounts a real file system of a size (as in ``64k``) on a folder; skips the test where that is not allowed."""
+    mounted: list[Path] = []
+
+    def mount(folder: Path, size: str) -> Path:
+        folder.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "weaklink-test", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a small file system is not allowed here")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)

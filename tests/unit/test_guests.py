@@ -28,6 +28,7 @@ import images
 from images import GuestSpec, decompress, guests, kernels
 from images.guests.linux import builder
 from profiler.errors import ArtifactCorrupt, ArtifactUnavailable, DiskFull, ToolMissing, UsageError
+from tests.conftest import SmallDisk
 
 KERNEL = "linux-image-6.1.0-99-cloud-amd64"
 ELF = b"\x7fELF" + bytes(range(256)) * 40
@@ -345,20 +346,13 @@ def test_a_package_without_a_kernel(archive: Archive) -> None:
         archive.prepare()
 
 
-def test_a_full_disk(archive: Archive) -> None:
-    cache = archive.place / "cache"
-    cache.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "weaklink-test", str(cache)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system of its own can only be mounted by root")
-    try:
-        archive.offer(deb([(tarfile.TarInfo("./boot/vmlinuz-1"), os.urandom(1 << 20))]))
-        with pytest.raises(DiskFull) as caught:
-            archive.prepare()
-        assert "WEAKLINK_CACHE" in caught.value.hint
-        assert nothing_left(archive)
-    finally:
-        subprocess.run(["umount", str(cache)], check=True)
+def test_a_full_disk(archive: Archive, small_disk: SmallDisk) -> None:
+    small_disk(archive.place / "cache", "64k")
+    archive.offer(deb([(tarfile.TarInfo("./boot/vmlinuz-1"), os.urandom(1 << 20))]))
+    with pytest.raises(DiskFull) as caught:
+        archive.prepare()
+    assert "WEAKLINK_CACHE" in caught.value.hint
+    assert nothing_left(archive)
 
 
 def test_apt_does_not_know_the_package(archive: Archive) -> None:

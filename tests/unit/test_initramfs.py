@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from images import initramfs
 from profiler.errors import DiskFull, UsageError
+from tests.conftest import SmallDisk
 
 part = st.text(st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="/"), min_size=1, max_size=40).filter(
     lambda text: text not in (".", "..")
@@ -114,16 +115,9 @@ def test_an_app_that_is_not_there(tmp_path: Path) -> None:
         initramfs.write(tmp_path / "out.cpio", {"init": tmp_path / "absent"})
 
 
-def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "weaklink-test", str(small)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system of its own can only be mounted by root")
-    try:
-        (tmp_path / "app").write_bytes(bytes(1 << 20))
-        with pytest.raises(DiskFull):
-            initramfs.write(small / "out.cpio", {"init": tmp_path / "app"})
-        assert not list(small.iterdir())
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path, small_disk: SmallDisk) -> None:
+    small = small_disk(tmp_path / "small", "64k")
+    (tmp_path / "app").write_bytes(bytes(1 << 20))
+    with pytest.raises(DiskFull):
+        initramfs.write(small / "out.cpio", {"init": tmp_path / "app"})
+    assert not list(small.iterdir())

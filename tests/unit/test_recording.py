@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import pickle
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 from probes import recording
 from profiler.errors import DiskFull, ProbeLoss, RecordingInvalid
 from tests import synthetic
+from tests.conftest import SmallDisk
 
 
 def one(root: Path) -> Path:
@@ -203,24 +203,15 @@ def test_a_failed_replacement_keeps_the_old_one(tmp_path: Path, monkeypatch: pyt
     assert sorted(path.name for path in place.parent.iterdir()) == ["seed-0"]
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
-    """A real file system of 64 KB, where mounting one is allowed."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("mounting a small file system is not allowed here")
-    try:
-        phases = synthetic.tour()
-        with pytest.raises(DiskFull) as failure:
-            recording.write(
-                disk / "r", synthetic.manifest("linux", 0, phases), synthetic.tables(phases, 0), b"x" * (1 << 20)
-            )
-        assert failure.value.exit_code == 18
-        assert failure.value.hint
-        assert list(disk.iterdir()) == []
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, small_disk: SmallDisk) -> None:
+    disk, phases = small_disk(tmp_path / "disk", "64k"), synthetic.tour()
+    with pytest.raises(DiskFull) as failure:
+        recording.write(
+            disk / "r", synthetic.manifest("linux", 0, phases), synthetic.tables(phases, 0), b"x" * (1 << 20)
+        )
+    assert failure.value.exit_code == 18
+    assert failure.value.hint
+    assert list(disk.iterdir()) == []
 
 
 def test_a_full_disk_in_the_middle_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,34 +267,27 @@ def test_too_many_events_are_refused_on_the_way(tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_is_full_in_the_middle_of_the_events(tmp_path: Path) -> None:
-    """A real file system of 2 MB, and events that do not pack."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("mounting a small file system is not allowed here")
-    try:
-        phases = synthetic.tour()
-        tables = synthetic.tables(phases, 0)
-        schema = recording.TABLES["events"]
-        first = tables["events"].cast(schema).slice(1, 1).combine_chunks().to_batches()[0]
-        rows = first.take(pa.array(np.zeros(1 << 16, dtype=np.int64)))
-        taken = []
+def test_a_disk_that_is_full_in_the_middle_of_the_events(tmp_path: Path, small_disk: SmallDisk) -> None:
+    """2 MB, and events that do not pack."""
+    disk = small_disk(tmp_path / "disk", "2m")
+    phases = synthetic.tour()
+    tables = synthetic.tables(phases, 0)
+    schema = recording.TABLES["events"]
+    first = tables["events"].cast(schema).slice(1, 1).combine_chunks().to_batches()[0]
+    rows = first.take(pa.array(np.zeros(1 << 16, dtype=np.int64)))
+    taken = []
 
-        def batches() -> Iterator[pa.RecordBatch]:
-            random = np.random.default_rng(1)
-            for _ in range(20):
-                columns = rows.columns
-                columns[schema.get_field_index("value")] = pa.array(random.integers(-(1 << 62), 1 << 62, len(rows)))
-                taken.append(len(rows))
-                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+    def batches() -> Iterator[pa.RecordBatch]:
+        random = np.random.default_rng(1)
+        for _ in range(20):
+            columns = rows.columns
+            columns[schema.get_field_index("value")] = pa.array(random.integers(-(1 << 62), 1 << 62, len(rows)))
+            taken.append(len(rows))
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
-        stream = tables | {"events": pa.RecordBatchReader.from_batches(schema, batches())}
-        with pytest.raises(DiskFull) as failure:
-            recording.write(disk / "r", synthetic.manifest("linux", 0, phases), stream, b"")
-        assert failure.value.exit_code == 18
-        assert 2 < len(taken) < 20
-        assert list(disk.iterdir()) == []
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    stream = tables | {"events": pa.RecordBatchReader.from_batches(schema, batches())}
+    with pytest.raises(DiskFull) as failure:
+        recording.write(disk / "r", synthetic.manifest("linux", 0, phases), stream, b"")
+    assert failure.value.exit_code == 18
+    assert 2 < len(taken) < 20
+    assert list(disk.iterdir()) == []

@@ -7,7 +7,7 @@ import os
 import stat
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 
 from images import store
 from profiler.errors import DiskFull, UsageError
+from tests.conftest import SmallDisk
 
 
 def fill_with(content: bytes, **notes: Any) -> Any:
@@ -26,15 +27,8 @@ def fill_with(content: bytes, **notes: Any) -> Any:
 
 
 @pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "weaklink-test", str(place)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system of its own can only be mounted by root")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+def full_disk(tmp_path: Path, small_disk: SmallDisk) -> Path:
+    return small_disk(tmp_path / "small", "64k")
 
 
 class TestCacheDir:
