@@ -102,6 +102,7 @@ def record(place: Path, rows: int) -> None:
 
 
 VERBS = (["syscalls"], ["syscalls", "--nested"], ["switches"], ["switches", "--pairs"], ["locks"], ["waits"],
+         ["waits", "--graph"], ["waits", "--roots"], ["waits", "--path"],
          ["packets"], ["events", "--limit", "100"],
          ["events", "--kind", "packet", "--format", "csv", "--limit", "1000"],
          ["syscalls", "--since", "1s", "--until", "1100ms"])  # fmt: skip

@@ -46,14 +46,17 @@ class Calls:
         """An entry of each that is in the window: its begin if it can be had."""
         return np.where(self.begin >= 0, self.begin, self.end)
 
-    def around(self, line: Timeline, entries: Ints) -> Ints:
-        """The call that each entry is in (its own begin and end too), or -1.  Calls of a thread must not overlap."""
+    def around(self, line: Timeline, entries: Ints, *, behind: bool = False) -> Ints:
+        """The call that each entry is in (its own begin and end too), or -1.  Calls of a thread must not overlap.
+
+        ``behind``: the call that the thread is in behind each entry, so that one which ends there is over.
+        """
         if not len(self):
             return np.full(len(entries), -1, dtype=np.int64)
         starts = np.where(self.begin >= 0, self.begin, line.firsts[line.thread[self.end]])
         ends = np.where(self.end >= 0, self.end, line.firsts[line.thread[self.begin] + 1] - 1)
         call = np.searchsorted(starts, entries, side="right") - 1
-        return np.where((call >= 0) & (ends[call] >= entries), call, -1)
+        return np.where((call >= 0) & (ends[call] >= entries + behind), call, -1)
 
 
 def outermost(line: Timeline, enter: str, leave: str) -> Calls:
@@ -100,9 +103,9 @@ class Doing:
         found: Codes = self.line.window.name[self.line.row[self.calls.seen]]
         return found
 
-    def at(self, entries: Ints) -> Codes:
-        """What the thread was doing at each of some entries, interrupts aside, as the ledger names it."""
-        found = self._asked(entries)
+    def at(self, entries: Ints, *, behind: bool = False) -> Codes:
+        """What the thread was doing at each of some entries, or behind it, interrupts aside, as the ledger names it."""
+        found = self._asked(entries, behind=behind)
         later = np.flatnonzero((found == BACKGROUND) & (self.roles[self.line.thread[entries]] == _KERNEL))
         woken = np.flatnonzero(self.line.kind == WOKEN)
         if not len(later) or not len(woken):
@@ -124,11 +127,11 @@ class Doing:
         found[self.line.row[own]] = doing
         return found
 
-    def _asked(self, entries: Ints) -> Codes:
+    def _asked(self, entries: Ints, *, behind: bool = False) -> Codes:
         """The operation at each entry; USER or BACKGROUND outside any, and nothing where the role is not known."""
         role = self.roles[self.line.thread[entries]]
         found = np.where((role == _MAIN) | (role == _APP), USER, np.where(role >= 0, BACKGROUND, 0)).astype(np.int32)
-        call = self.calls.around(self.line, entries)
+        call = self.calls.around(self.line, entries, behind=behind)
         found[call >= 0] = self.of_calls[call[call >= 0]]
         return found
 

@@ -12,10 +12,11 @@ from analysis.trace.operations import INTERRUPT, Doing, text
 from analysis.trace.rows import Rows
 from analysis.trace.stops import Stops, stops
 from analysis.trace.table import Answer, Column, Table
-from analysis.trace.timeline import IN, WOKEN, Timeline
+from analysis.trace.timeline import IN, WOKEN
 from analysis.trace.trace import Trace
+from analysis.trace.wakers import CLASSES, Irqs, irqs_of_wakes
 from analysis.trace.window import KIND, NAMES, Ints
-from probes.events import HOWS, ROLES
+from probes.events import ROLES
 from profiler.errors import NothingToShow
 
 _KEYS: Final = (
@@ -29,12 +30,9 @@ _VALUES: Final = (
 _HEADLINE: Final = ("count", "mean")
 _WHAT: Final = ("blocked", "run queue", "idle")
 _BLOCKED, _QUEUED, _IDLE = range(3)
-_CLASSES: Final = ("timer", "device", "ipi")
 # What ended a wait: a thread (its role), an interrupt of a class, or one of these.
-_ENDS: Final = ("", *ROLES, *_CLASSES, "interrupt", "a free CPU", "the window's end")
+_ENDS: Final = ("", *ROLES, *CLASSES, "interrupt", "a free CPU", "the window's end")
 _RELEASE, _WINDOW = len(_ENDS) - 2, len(_ENDS) - 1
-Irqs = tuple[Ints, Ints]
-"""By event: a position in ``_CLASSES`` or -1, and the code of a name."""
 
 
 def answer(trace: Trace) -> Answer:
@@ -45,7 +43,7 @@ def answer(trace: Trace) -> Answer:
     rows, names, before = Rows(), list(NAMES), 0
     for line, _, doing in trace.lines():
         names = list(line.window.names)
-        irqs = _irqs(line)
+        irqs = irqs_of_wakes(line)
         found = stops(line)
         # A thread that runs when there is nothing else to do waits for nothing.
         waits = trace.mine(line) & (doing.roles != ROLES.index("idle"))
@@ -144,22 +142,6 @@ def _enders(doing: Doing, irqs: Irqs, events: Ints) -> tuple[Ints, Ints]:
     in_irq, classed = waker == INTERRUPT, kind >= 0
     end = np.where(in_irq, np.where(classed, 1 + len(ROLES) + kind, _ENDS.index("interrupt")), role)
     return end, np.where(in_irq, np.where(classed, 0, name), waker)
-
-
-def _irqs(line: Timeline) -> Irqs:
-    """For each event that is a wake-up in an interrupt, that interrupt's class and name."""
-    kind, name = np.full(len(line.window), -1, dtype=np.int64), np.zeros(len(line.window), dtype=np.int64)
-    own = np.flatnonzero((line.kind == KIND["wake"]) & line.in_irq)
-    leaves = np.flatnonzero(line.kind == KIND["irq-exit"])
-    if len(own) and len(leaves):
-        place = np.searchsorted(leaves, own)
-        leave = leaves[np.minimum(place, len(leaves) - 1)]
-        there = (place < len(leaves)) & (line.thread[leave] == line.thread[own])
-        event = line.row[leave]
-        table = np.array([_CLASSES.index(how) if how in _CLASSES else -1 for how in HOWS])
-        kind[line.row[own]] = np.where(there, table[line.window.how[event]], -1)
-        name[line.row[own]] = np.where(there, line.window.name[event], 0)
-    return kind, name
 
 
 def _add(rows: Rows, doing: Doing, what: int, entries: Ints, end: Ints, ender: Ints, ns: Ints) -> None:
