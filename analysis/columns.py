@@ -107,7 +107,7 @@ def read(recordings: Sequence[Recording], table: str, columns: Sequence[str],
     names: dict[str, list[str]] = {}
     for column in columns:
         chunks = [chunk for one in tables for chunk in one[column].chunks]
-        if not chunks or not pa.types.is_dictionary(chunks[0].type):
+        if not pa.types.is_dictionary(tables[0][column].type):
             parts = [chunk.to_numpy(zero_copy_only=False) for chunk in chunks]
             values[column] = np.concatenate([np.empty(0, dtype=np.int64), *parts]).astype(np.int64)
             continue
@@ -117,7 +117,7 @@ def read(recordings: Sequence[Recording], table: str, columns: Sequence[str],
         number = {name: code for code, name in enumerate(names[column])}
         coded = [np.array([number[name] for name in some], dtype=np.int64)[chunk.indices.to_numpy(zero_copy_only=False)]
                  for some, chunk in zip(forms, chunks, strict=True)]  # fmt: skip
-        values[column] = np.concatenate(coded)
+        values[column] = np.concatenate([np.empty(0, dtype=np.int64), *coded])
     rows = np.array([one.num_rows for one in tables])
     return Columns(np.repeat(np.arange(len(tables)), rows), values, names)
 

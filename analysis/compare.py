@@ -13,6 +13,7 @@ from analysis.align import Cells, align
 from analysis.columns import phases as rows_of
 from analysis.comparable import ASIDE, Scope, check_comparable, differing_reports, scope
 from analysis.comparison import Comparison, Guest, Pair, PhaseComparison
+from analysis.costly import differing as costly
 from analysis.ledger import COSTS, Cost, GuestLedger, of_guest
 from analysis.link import costliest
 from analysis.overview import overview
@@ -115,7 +116,7 @@ def compare(recordings: Sequence[Recording], against: str) -> Comparison:
         ),
         pairs=tuple(pair for pair, _ in paired),
         few_seeds=any(guest.runs < FEW_SEEDS and (guest.runs > 1 or len(guest.seeds) < FEW_SEEDS) for guest in people),
-        notes=_notes(guests, people, measure),
+        notes=_notes(guests, people, measure, [pair for pair, _ in paired]),
     )
 
 
@@ -162,7 +163,7 @@ def _pair(base_side: _Side, other_side: _Side) -> tuple[Pair, tuple[GuestLedger,
     # The other cost has findings of its own only where it differs as well; else they would rank what the seeds do.
     wanted = {"instructions": leads == "instructions" or whole["instructions"].verdict == "differs",
               "rep_bytes": leads == "rep_bytes" or _material(whole["instructions"], whole["rep_bytes"])}  # fmt: skip
-    findings = {cost: _findings(cells, cost, differing or tuple(phases), ops, base.spec, other.spec, names, whole[cost])
+    findings = {cost: _findings(cells, cost, differing or tuple(phases), ops, base, other, names, whole[cost])
                 if wanted[cost] else () for cost in COSTS}  # fmt: skip
     worst = max((phase for phase in compared if phase.instructions.verdict == "differs" and not any(phase.in_libc)),
                 key=lambda phase: phase.instructions.ratio or 0.0, default=None)  # fmt: skip
@@ -223,7 +224,7 @@ def _phase(number: int, name: str, question: str, op: str, base: GuestLedger, ot
     leads = _leads(changes["instructions"], changes["rep_bytes"], alike)
     material = _material(changes["instructions"], changes["rep_bytes"])
     once = {number: 1.0}
-    findings = {cost: _findings(cells, cost, (number,), once, base.spec, other.spec, {number: name}, changes[cost])
+    findings = {cost: _findings(cells, cost, (number,), once, base, other, {number: name}, changes[cost])
                 if material or cost == "instructions" else () for cost in COSTS}  # fmt: skip
     in_libc = base.in_libc(number), other.in_libc(number)
     headline = words.headline(leads, changes[leads]) + _within(changes[leads])
@@ -244,6 +245,7 @@ def _phase(number: int, name: str, question: str, op: str, base: GuestLedger, ot
         and (changes["instructions"].verdict == "differs" or (changes["rep_bytes"].verdict == "differs" and material)),
         findings=findings["instructions"],
         byte_findings=findings["rep_bytes"],
+        costly=costly(base, other, dict.fromkeys([*base.costly_of(number), *other.costly_of(number)]), once),
         apart=words.apart(base, other, once),
         what_if="" if any(in_libc) else words.what_if(findings[leads], changes[leads], base.spec, other.spec, "per op"),
         left_out=(base.left_out.get(number, 0.0), other.left_out.get(number, 0.0)),
@@ -255,8 +257,9 @@ def _aside(base: GuestLedger, other: GuestLedger, ops: Mapping[int, float]) -> t
     return tuple((layer, base.of_layer(layer, ops), other.of_layer(layer, ops)) for layer in ASIDE)
 
 
-def _findings(cells: Mapping[Cost, Cells], cost: Cost, phases: Sequence[int], scale: Mapping[int, float], base: str,
-              other: str, names: Mapping[int, str], whole: Change) -> tuple[Finding, ...]:  # fmt: skip
+def _findings(cells: Mapping[Cost, Cells], cost: Cost, phases: Sequence[int], scale: Mapping[int, float],
+              base: GuestLedger, other: GuestLedger, names: Mapping[int, str], whole: Change
+              ) -> tuple[Finding, ...]:  # fmt: skip
     """The findings of some phases, each phase times its scale, with their sentences, and what ``whole`` would be."""
     mine, companion = cells[cost], cells[COSTS[1 - COSTS.index(cost)]]
     numbers = mine.frame["phase"].to_numpy()
@@ -271,8 +274,10 @@ def _findings(cells: Mapping[Cost, Cells], cost: Cost, phases: Sequence[int], sc
     left = whole.other.mean
     for one in found:
         left -= one.change.delta
-        said = words.sentence(one, base, other, names, len(phases), per_op)
-        note = " ".join(filter(None, (words.elsewhere(one, base, other), words.traded(one, other))))
+        if cost == "instructions":
+            one = replace(one, costly=costly(base, other, one.cells, scale))
+        said = words.sentence(one, base.spec, other.spec, names, len(phases), per_op)
+        note = words.note(one, base.spec, other.spec)
         told.append(replace(one, sentence=said, note=note, alone=whole.other.mean - one.change.delta, together=left))
     return tuple(told)
 
@@ -298,7 +303,8 @@ def _leads(instructions: Change, string_bytes: Change, alike: bool) -> Cost:
     return "rep_bytes" if relative[0] < min(CLEAR, relative[1]) else "instructions"
 
 
-def _notes(guests: Mapping[str, Sequence[Recording]], people: Sequence[Guest], measure: Scope) -> tuple[str, ...]:
+def _notes(guests: Mapping[str, Sequence[Recording]], people: Sequence[Guest], measure: Scope, pairs: Sequence[Pair]
+           ) -> tuple[str, ...]:  # fmt: skip
     first = next(iter(guests.values()))[0]  # all have as many vCPUs
     notes = [note for note in (statistical(first.manifest), measure.why) if note]
     # Seeds that change nothing are not too few.
@@ -318,6 +324,10 @@ def _notes(guests: Mapping[str, Sequence[Recording]], people: Sequence[Guest], m
     if len({tuple(sizes) for sizes in memory.values()}) > 1:
         sizes = "; ".join(f"{spec} {listed(list(map(str, memory[spec])))}" for spec in memory)
         notes.append(f"memory differs between guests, in MiB: {sizes}")
+    dear = {one.instruction for pair in pairs for phase in pair.phases for one in phase.costly}
+    if "lock" in dear and first.manifest["qemu"]["vcpus"] == 1:
+        notes.append("locked instructions are counted as executed: a kernel may leave the LOCK prefix out while it has "
+                     "one CPU, as Linux does")  # fmt: skip
     lacking = sorted({f"{name} ({one.manifest['probe']['capabilities'][name]['reason']})" for ones in guests.values()
                       for one in ones for name in one.manifest["probe"]["capabilities"]
                       if not one.manifest["probe"]["capabilities"][name]["available"]})  # fmt: skip

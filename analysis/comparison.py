@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from analysis.align import Cells
+from analysis.costly import Costly
 from analysis.ledger import Cost
 from analysis.link import Link
 from analysis.overview import Overview
@@ -46,6 +47,7 @@ class PhaseComparison:
     differs: bool  # beyond the seed spread, in either cost
     findings: tuple[Finding, ...]
     byte_findings: tuple[Finding, ...]
+    costly: tuple[Costly, ...]  # costly instructions of all that is compared, where they differ
     what_if: str  # what the other would execute with its first findings as in the base; a sentence or ""
     left_out: tuple[float, float]  # share of the emulator's layers in the instructions of each guest
     aside: tuple[tuple[str, float, float], ...]  # layer that is not compared, instructions per op of each guest

@@ -33,6 +33,8 @@ DEFERRED: Final = "deferred:"
 WHERE: Final = (*ASIDE, "outside", "kernel", "emulation")
 """Where an operation's instructions are: the app's build, elsewhere in user space (vDSO), the kernel, the emulator."""
 KEYS: Final = ["phase", "operation", "layer", "function"]
+Key = tuple[int, str, str]
+"""Phase, operation, layer."""
 
 
 Place = Literal["nowhere", "libc", "user", "kernel"]
@@ -65,6 +67,7 @@ class GuestLedger:
     left_out: dict[int, float]  # phase -> share of all instructions in LEFT_OUT, mean over runs
     aside: bool  # whether the layers ASIDE are left out of costs
     libc_in_kernel: bool
+    costly: Mapping[Key, Mapping[str, Floats]] | None  # instruction -> per op of each run; None: not counted
     apart: dict[tuple[int, str], float] = field(default_factory=dict)  # (phase, operation) left out -> instructions
 
     def only(self, phases: Sequence[int]) -> GuestLedger:
@@ -79,6 +82,7 @@ class GuestLedger:
             self, costs={cost: part(frame) for cost, frame in self.costs.items()}, deferred=part(self.deferred),
             calls=part(self.calls), where=part(self.where), ops={phase: self.ops[phase] for phase in phases},
             left_out={phase: share for phase, share in self.left_out.items() if phase in phases},
+            costly=self._costly_of(lambda key: key[0] in phases),
             apart={key: value for key, value in self.apart.items() if key[0] in phases},
         )  # fmt: skip
 
@@ -100,7 +104,11 @@ class GuestLedger:
         return replace(
             self, costs={cost: frame[kept(frame)] for cost, frame in self.costs.items()},
             deferred=self.deferred[kept(self.deferred)], apart=dict(zip(out.index.tolist(), out.tolist(), strict=True)),
+            costly=self._costly_of(lambda key: key[:2] not in wanted),
         )  # fmt: skip
+
+    def _costly_of(self, keep: Callable[[Key], bool]) -> Mapping[Key, Mapping[str, Floats]] | None:
+        return None if self.costly is None else {key: counts for key, counts in self.costly.items() if keep(key)}
 
     @cached_property
     def places(self) -> dict[tuple[int, str], Place]:
@@ -114,6 +122,10 @@ class GuestLedger:
         """The (phase, operation) that are the app's own build's for the larger part."""
         own = self.where[list(ASIDE)].sum(axis=1)
         return set(self.where.index[(own > 0) & (own >= self.where.sum(axis=1) - own)].tolist())
+
+    def costly_of(self, phase: int) -> list[Key]:
+        """The cells of a phase that have costly instructions."""
+        return [key for key in self.costly or () if key[0] == phase]
 
     def set_apart(self, phase: int) -> float:
         """Instructions per op of a phase that are in ``apart``."""
@@ -174,10 +186,14 @@ def of_guest(recordings: Sequence[Recording], phases: Sequence[int], *, aside: b
     recordings = sorted(recordings, key=lambda recording: recording.seed)
     ops = _ops(recordings, phases, did or [dict(columns.phases(one, ("number", "ops"))) for one in recordings])
     seeds, count = [recording.seed for recording in recordings], len(recordings)
-    rows = _stripped(recordings)
+    in_kernel = np.array([libc_in_kernel(recording) for recording in recordings])
+    rows, later = _stripped(
+        columns.read(recordings, "ledger", [*KEYS, "space", "instructions", "rep_bytes"], {"function": readable})
+    )
+    rows = Columns(rows.run, {**rows.values, "deferred": rows.values["instructions"] * later}, rows.names)
     rows = rows.where(np.isin(rows.values["phase"], list(phases)))
     out = rows.coded("layer", LEFT_OUT)
-    own = _own(rows, np.array([libc_in_kernel(recording) for recording in recordings]))
+    own = _own(rows, in_kernel)
 
     by_phase, index = rows.groups(["phase"])
     sums = [rows.sums(values, by_phase, len(index), count) for values in (rows.values["instructions"] * out,
@@ -213,8 +229,27 @@ def of_guest(recordings: Sequence[Recording], phases: Sequence[int], *, aside: b
         ops=ops,
         left_out={int(phase): float(share) for phase, share in left_out.items() if share == share},
         aside=aside,
-        libc_in_kernel=libc_in_kernel(recordings[0]),
+        libc_in_kernel=bool(in_kernel[0]),
+        costly=_costly(recordings, ops, kept, in_kernel, aside=aside),
     )
+
+
+def _costly(recordings: Sequence[Recording], ops: Mapping[int, int], kept: Sequence[int], in_kernel: Mask, *,
+            aside: bool) -> dict[Key, dict[str, Floats]] | None:  # fmt: skip
+    """Costly instructions of what is compared, per op of each of the runs ``kept``; None if some did not count them."""
+    able = [one.manifest["probe"]["capabilities"].get("costly instructions") for one in recordings]
+    if not all(one and one["available"] for one in able):
+        return None
+    keys = ["phase", "operation", "layer", "instruction"]
+    rows, _ = _stripped(columns.read(recordings, "costly", [*keys, "space", "count"]))
+    out = rows.coded("layer", LEFT_OUT) | (_own(rows, in_kernel) if aside else False)
+    rows = rows.where(np.isin(rows.values["phase"], list(ops)) & ~out)
+    group, index = rows.groups(keys)
+    found: dict[Key, dict[str, Floats]] = {}
+    counts = rows.sums("count", group, len(index), len(recordings))[:, kept]
+    for (phase, operation, layer, instruction), runs in zip(index.tolist(), counts, strict=True):
+        found.setdefault((phase, operation, layer), {})[instruction] = runs / ops[phase]
+    return found
 
 
 def _own(rows: Columns, in_kernel: Mask) -> Mask:
@@ -239,20 +274,15 @@ def _where(rows: Columns, own: Mask, out: Mask, kept: Sequence[int],
     return pd.DataFrame(per_op(np.stack(whole, axis=1) / len(kept), index), index=index, columns=list(WHERE))
 
 
-def _stripped(recordings: Sequence[Recording]) -> Columns:
-    """The ledgers with deferred work under the operation that caused it, and its instructions in a column too."""
-    names = [*KEYS, "space", "instructions", "rep_bytes"]
-    rows = columns.read(recordings, "ledger", names, {"function": readable})
+def _stripped(rows: Columns) -> tuple[Columns, Mask]:
+    """The rows with deferred work under the operation that caused it, and which of them those are."""
     plain = [name.removeprefix(DEFERRED) for name in rows.names["operation"]]
     known = sorted(set(plain))
     codes = np.array([known.index(name) for name in plain], dtype=np.int64)
     later = np.array([name.startswith(DEFERRED) for name in rows.names["operation"]], dtype=bool)
     operation = rows.values["operation"]
-    return Columns(
-        rows.run,
-        {**rows.values, "operation": codes[operation], "deferred": rows.values["instructions"] * later[operation]},
-        {**rows.names, "operation": known},
-    )
+    names = {**rows.names, "operation": known}
+    return Columns(rows.run, {**rows.values, "operation": codes[operation]}, names), later[operation]
 
 
 def _ops(recordings: Sequence[Recording], phases: Sequence[int], did: Sequence[Mapping[int, int]]) -> dict[int, int]:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.align import CELL, Cells
-from analysis.ledger import Cost, Place, place
+from analysis.costly import Costly
+from analysis.ledger import Cost, Key, Place, place
 from analysis.split import Floats
 from analysis.statistics import Change, spread
 
@@ -32,7 +33,7 @@ NOTHING: Final = 0.005
 """A cause of less than this per op, which would be shown as 0.00, is none."""
 
 
-Companion = Callable[[tuple[Any, ...]], float]
+Companion = Callable[[Key], float]
 """The weighted difference of the other cost of a (phase, operation, layer)."""
 
 
@@ -72,13 +73,14 @@ class Finding:
     deferred: float  # the part of the difference that is work done later, on behalf of the operation (instructions)
     functions: tuple[Function, ...]  # largest difference first
     more_functions: int  # how many others changed
-    cells: int
+    cells: tuple[Key, ...]
     other_cost: float  # how much the other cost (bytes or instructions) of the same cells changed
     instead: tuple[Function, ...] = ()  # what only the guest that executes less has there, largest first
     places: tuple[Place, Place] = ("kernel", "kernel")  # where the operations are answered, base and other
     first: tuple[float, float] = (0.0, 0.0)  # the shares of it in the first of ``phases``, and of ``operations``
+    costly: tuple[Costly, ...] = ()  # costly instructions of the same cells, where they differ
     sentence: str = ""
-    note: str = ""  # where else one of the guests answers the operations; part of the sentence
+    note: str = ""  # where else one of the guests answers the operations, and what else differs there, in short
     alone: float = 0.0  # what the whole would cost the other guest with this finding as in the base
     together: float = 0.0  # and with all findings up to this one as in the base
 
@@ -226,7 +228,7 @@ def _finding(cells: Cells, rows: npt.NDArray[np.intp], change: Change, weights: 
         deferred=total("other_deferred") - total("base_deferred"),
         functions=tuple(named),
         more_functions=len(changed) - len(named),
-        cells=len(rows),
+        cells=tuple(keys),
         other_cost=sum(companion(key) for key in keys),
         instead=tuple(_instead(changed, change.delta > 0)),
         places=(_place(calls[0], (cells.base_where[rows] * weight[:, None])[list(once.values())]),

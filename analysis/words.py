@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from analysis.costly import Costly
 from analysis.ledger import Cost, GuestLedger
 from analysis.link import Link
 from analysis.rank import NOTHING, Finding
@@ -91,7 +92,14 @@ def sentence(finding: Finding, base: str, other: str, names: Mapping[int, str], 
     instead = some([function.name for function in finding.instead], 3)
     less = base if finding.change.delta > 0 else other
     text += f": {_functions(finding)}" + (f" ({less}: {instead})." if instead else ".")
-    return " ".join(filter(None, (text, _why(finding, base, other), _later(finding), traded(finding, other))))
+    return " ".join(filter(None, (text, _why(finding, base, other), _later(finding), traded(finding, other),
+                                  _costly(finding, other, per))))  # fmt: skip
+
+
+def note(finding: Finding, base: str, other: str) -> str:
+    """What the figures of a finding do not say, in short."""
+    return " ".join(filter(None, (elsewhere(finding, base, other), traded(finding, other),
+                                  costly(_dear(finding)))))  # fmt: skip
 
 
 def _functions(finding: Finding) -> str:
@@ -173,6 +181,44 @@ def traded(finding: Finding, other: str) -> str:
         return ""
     return (f"In exchange, {other} moves or sets {number(abs(exchanged))} {'fewer' if exchanged < 0 else 'more'} bytes "
             "by string instructions there.")  # fmt: skip
+
+
+def costly(differing: Sequence[Costly]) -> str:
+    """How many more or fewer costly instructions there are, by their classes; "" for none."""
+    told = [f"{one.instruction} {number(one.change.delta, sign=True)}" for one in differing
+            if abs(one.change.delta) >= NOTHING]  # fmt: skip
+    return f"Costly instructions: {', '.join(told)}." if told else ""
+
+
+def _costly(finding: Finding, other: str, per: str) -> str:
+    """The costly instructions of a finding in a sentence."""
+    told = []
+    for one in _dear(finding):
+        size = number(abs(one.change.delta))
+        few, many = COSTLY.get(one.instruction) or (one.instruction.upper(), f"{one.instruction.upper()}s")
+        told.append(f"{size} {'more' if one.change.delta > 0 else 'fewer'} {few if size == '1' else many}")
+    if not told:
+        return ""
+    return (f"There, {other} executes {listed(told)}{per}, which are dear on hardware and count as one instruction "
+            "each here.")  # fmt: skip
+
+
+def _dear(finding: Finding) -> list[Costly]:
+    """The costly instructions of a finding that matter beside its size."""
+    least = max(NOTHING, DEAR * abs(finding.change.delta))
+    return [one for one in finding.costly if abs(one.change.delta) >= least]
+
+
+DEAR: Final = 0.001
+"""Costly instructions are worth words from this many per instruction of a difference; all are in ``costly``."""
+COSTLY: Final = {
+    "swapgs": ("SWAPGS", "SWAPGS"), "cr3": ("CR3 write", "CR3 writes"), "wrmsr": ("MSR write", "MSR writes"),
+    "rdmsr": ("MSR read", "MSR reads"), "io": ("port access", "port accesses"),
+    "mmio": ("access to device memory", "accesses to device memory"),
+    "lock": ("locked instruction", "locked instructions"),
+    "xsave": ("save or restore of FPU state", "saves or restores of FPU state"),
+}  # fmt: skip
+"""Classes of costly instructions in a sentence, one and many; others are the instructions of that name."""
 
 
 def _later(finding: Finding) -> str:

@@ -140,7 +140,8 @@ def _phase(phase: PhaseComparison, position: int, opened: bool) -> Iterator[str]
         yield f"Left out as the emulator's: {phase.left_out[0]:.1%} and {phase.left_out[1]:.1%} of the instructions. "
     place = f'<button type=button data-phase="{phase.number}" data-cost="{phase.leads}"'
     yield f'{place} data-beside="{position}">Show side by side</button> {place}>Show in the charts</button></p>\n'
-    yield from (f"<p>{safe(text)}</p>\n" for text in (phase.what_if, phase.apart) if text)
+    yield from (f"<p>{safe(text)}</p>\n" for text in (words.costly(phase.costly), phase.what_if, phase.apart)
+                if text)  # fmt: skip
     both = (
         ("instructions", phase.instructions, phase.findings),
         ("string bytes", phase.string_bytes, phase.byte_findings),

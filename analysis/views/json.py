@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from analysis.comparison import Comparison, Guest, Pair, PhaseComparison
+from analysis.costly import Costly
 from analysis.overview import Row
 from analysis.rank import Finding, Function
 from analysis.statistics import Change, Spread
@@ -109,6 +110,7 @@ def _phase(phase: PhaseComparison) -> dict[str, Any]:
         "leads": phase.leads,
         "instructions_per_op": _change(phase.instructions),
         "string_bytes_per_op": _change(phase.string_bytes),
+        "costly_instructions_per_op": [_costly(one) for one in phase.costly],
         "left_out_share": dict(zip(("base", "other"), map(_round, phase.left_out), strict=True)),
         "aside": _aside(phase.aside),
         "apart": phase.apart,
@@ -133,14 +135,21 @@ def _finding(finding: Finding, names: Mapping[int, str]) -> dict[str, Any]:
         "calls": {"base": _round(finding.base_calls), "other": _round(finding.other_calls)},
         "deferred_delta": _round(finding.deferred),
         "string_bytes_delta" if finding.cost == "instructions" else "instructions_delta": _round(finding.other_cost),
+        "costly_instructions": [_costly(one) for one in finding.costly],
         "answered_by": {"base": finding.places[0], "other": finding.places[1]},
         "what_if": {"alone": _round(finding.alone), "together": _round(finding.together)},
         "functions": [_function(function) for function in finding.functions],
         "instead": [_function(function) for function in finding.instead],
         "more_functions": finding.more_functions,
-        "evidence": {"cells": finding.cells, "base_runs": finding.change.base.runs,
+        "evidence": {"cells": len(finding.cells), "base_runs": finding.change.base.runs,
                      "other_runs": finding.change.other.runs},
     }  # fmt: skip
+
+
+def _costly(one: Costly) -> dict[str, Any]:
+    change = one.change
+    return {"instruction": one.instruction, "base": _round(change.base.mean), "other": _round(change.other.mean),
+            "delta": _round(change.delta)}  # fmt: skip
 
 
 def _function(function: Function) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from analysis.comparison import Comparison, Pair, PhaseComparison
 from analysis.rank import Finding
 from analysis.text import number, ratio
 from analysis.views.escape import for_markdown as safe
-from analysis.words import part
+from analysis.words import costly, part
 
 
 def render(comparison: Comparison) -> str:
@@ -117,6 +117,9 @@ def _phase(phase: PhaseComparison) -> Iterator[str]:
                      f"{number(finding.change.delta, sign=True)} {unit}", _share(finding),
                      number(finding.count, sign=True), number(finding.unit, sign=True), structural,
                      ", ".join(names)))  # fmt: skip
+    if dear := costly(phase.costly):
+        yield safe(dear)
+        yield ""
     yield from _table(("operations", "layer", "delta/op", "share", "count", "unit cost", "one side only", "functions"),
                       rows)  # fmt: skip
 

@@ -10,13 +10,13 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from analysis import words
 from analysis.comparison import Comparison, Guest, Pair, PhaseComparison
 from analysis.rank import Finding
 from analysis.statistics import Change
 from analysis.text import listed, number, ratio
 from analysis.views import table
 from analysis.views.escape import clean
-from analysis.words import part
 
 WIDTH: Final = 80
 _TOP: Final = 6  # findings over all phases that are shown per guest
@@ -115,7 +115,7 @@ def _pair(pair: Pair) -> Iterator[Text]:
     yield _cut(f"{len(pair.differing_phases)} of {len(pair.phases)} phases differ"
                + (" in this one run." if pair.one_run else " beyond the seed spread."))  # fmt: skip
     for rank, finding in enumerate(pair.in_order[:_TOP], start=1):
-        tail = f"({part(finding, changes[finding.cost], base)})"
+        tail = f"({words.part(finding, changes[finding.cost], base)})"
         yield from _block(f"{rank}. {finding.sentence} {tail}", "  ", "     ")
     yield from _block(pair.what_if, "", "  ") if pair.what_if else ()
     yield from _block(pair.apart, "", "  ") if pair.apart else ()
@@ -168,8 +168,8 @@ def _phase(phase: PhaseComparison) -> Iterator[Text]:
     for findings, unit, change in tables if phase.leads == "instructions" else tables[::-1]:
         if change.verdict != "same":
             yield from _table(findings, unit)
-    yield from _block(phase.what_if, "  ", "  ") if phase.what_if else ()
-    yield from _block(phase.apart, "  ", "  ") if phase.apart else ()
+    for text in filter(None, (words.costly(phase.costly), phase.what_if, phase.apart)):
+        yield from _block(text, "  ", "  ")
 
 
 def _change_line(cost: str, change: Change, per: str = "") -> Text:
