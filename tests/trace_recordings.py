@@ -66,7 +66,7 @@ def table(events: Iterable[Event]) -> pa.Table:
 
 def record(place: Path, events: Sequence[Event] = LOCKED, spec: str = "linux", seed: int = 1, *,
            threads: Sequence[tuple[int, str, str]] = THREADS_OF_LOCKED, stacks: bool = False, dear: str = "lock",
-           name: str = "locked",
+           name: str = "locked", lock: str = "big lock",
            **changes: Any) -> Path:  # fmt: skip
     """Write a recording of one phase; what it costs is made up."""
     phase = synthetic.Phase(name, 1, {}, {("read", "vfs", "vfs_read"): 70, ("user", "user", "main"): 330}, idle_ns=500)
@@ -81,7 +81,7 @@ def record(place: Path, events: Sequence[Event] = LOCKED, spec: str = "linux", s
         for number, role, called in threads
     ]
     tables["threads"] = pa.Table.from_pylist(who, schema=THREADS)
-    tables["locks"] = pa.Table.from_pylist([{"address": 0x4000, "name": "big lock"}], schema=LOCKS)
+    tables["locks"] = pa.Table.from_pylist([{"address": 0x4000, "name": lock}], schema=LOCKS)
     cell = {"phase": 0, "role": "main", "operation": "read"}
     of_cell = {**cell, "layer": "vfs", "function": "vfs_read", "space": "kernel"}
     counted = [{**of_cell, "instruction": dear, "count": 7}] if dear else []

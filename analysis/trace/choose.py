@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.columns import phases as rows_of_phases
 from analysis.text import listed, some
 from analysis.trace.trace import Trace
 from analysis.vcpus import statistical
+from probes.events import ROLES
 from probes.recording import Recording
 from profiler.errors import NothingToShow, UsageError
-
-_KEEP = "record it again, or pack the recordings without --events"
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,9 @@ def choose(recordings: Sequence[Recording], wanted: Wanted, *, events: bool = Tr
     ``events`` says that the events of the phases are needed.  Raises UsageError for what is not in the recordings, and
     NothingToShow if nothing is left.
     """
+    if not events and (wanted.since is not None or wanted.until is not None):
+        raise UsageError("the ledger has whole phases: there is no --since or --until in it",
+                         hint="leave them out, or see `weaklink events`")  # fmt: skip
     apps = sorted({one.manifest["app"]["name"] for one in recordings})
     if len(apps) > 1:
         raise UsageError(f"these are recordings of several apps: {some(apps, 4)}", hint="name those of one app")
@@ -44,13 +46,20 @@ def choose(recordings: Sequence[Recording], wanted: Wanted, *, events: bool = Tr
         raise UsageError(f"there is no phase {wanted.phase[:80]!r}", hint=f"phases: {some(declared, 40)}")
     usable: dict[str, dict[str, int]] = {}
     notes: list[str] = []
+    gone: dict[str, list[str]] = {}  # what is lacking -> of which guests
     for guest, one in chosen.items():
-        usable[guest] = _phases(guest, one, wanted, events, notes)
+        usable[guest], lacking = _phases(guest, one, wanted, events, notes)
+        if lacking:
+            what = f"the events of {lacking[0] if len(lacking) == 1 else f'{len(lacking)} phases'}"
+            gone.setdefault(what, []).append(guest)
+    notes += [f"{listed(guests)}: packed without {what}: record again, or pack the recordings without --events."
+              for what, guests in gone.items()]  # fmt: skip
     usable = {guest: phases for guest, phases in usable.items() if phases}
     common = [name for name in declared if all(name in phases for phases in usable.values())]
     if not usable or not common:
         raise NothingToShow(
-            " ".join(notes) or "no phase is there on all guests", hint="name another --phase or --guest"
+            " ".join(notes) or "no phase is there on all guests",
+            hint=_kept(recordings, chosen) if gone else "name another --phase or --guest",
         )
     if apart := [name for name in declared if name not in common and any(name in one for one in usable.values())]:
         notes.append(f"Not on all of these guests, and left out: {some(apart, 6)}.")
@@ -64,6 +73,10 @@ def choose(recordings: Sequence[Recording], wanted: Wanted, *, events: bool = Tr
         )
         for guest, phases in usable.items()
     ]
+    if wanted.thread is not None and not any(one.knows(wanted.thread) for one in traces):
+        there = dict.fromkeys(name for one in traces for name in one.threads.names if name)
+        raise UsageError(f"there is no thread {wanted.thread[:80]!r}",
+                         hint=f"by number, role ({', '.join(ROLES)}), or name: {some(list(there), 12)}")  # fmt: skip
     notes += dict.fromkeys(said for one in traces if (said := statistical(one.recording.manifest)))
     return traces, notes
 
@@ -85,8 +98,21 @@ def _seeds(recordings: Sequence[Recording], wanted: Wanted) -> dict[str, Recordi
     return chosen
 
 
-def _phases(guest: str, one: Recording, wanted: Wanted, events: bool, notes: list[str]) -> dict[str, int]:
-    """The phases of a recording that can be shown; why others cannot is noted."""
+def _kept(recordings: Sequence[Recording], chosen: Mapping[str, Recording]) -> str:
+    """What to name instead where a packed recording does not have the events that are asked for."""
+    there = [(one, number, name) for one in recordings if one.spec in chosen
+             for number, name in rows_of_phases(one, ("number", "name"))
+             if one.events_kept is None or number in one.events_kept]  # fmt: skip
+    mine = dict.fromkeys(name for one, _, name in there if chosen[one.spec] is one)
+    seeds = sorted({str(one.seed) for one, _, _ in there}, key=int)
+    if mine:
+        return f"there are events of {some(list(mine), 20)}"
+    return f"there are events under seed {some(seeds, 8)}" if seeds else "record again, or pack without --events"
+
+
+def _phases(guest: str, one: Recording, wanted: Wanted, events: bool, notes: list[str]
+            ) -> tuple[dict[str, int], list[str]]:  # fmt: skip
+    """The phases of a recording that can be shown, and those whose events it lacks; why not others is noted."""
     found, kept = {}, one.events_kept
     gone = []
     for number, name, status, reason, instructions in rows_of_phases(
@@ -101,7 +127,4 @@ def _phases(guest: str, one: Recording, wanted: Wanted, events: bool, notes: lis
             gone.append(name)
         else:
             found[name] = number
-    if gone:
-        what = f"the events of {gone[0]}" if len(gone) == 1 else f"the events of {len(gone)} phases"
-        notes.append(f"{guest}: this recording was packed without {what}: {_KEEP}.")
-    return found
+    return found, gone

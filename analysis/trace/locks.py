@@ -14,7 +14,7 @@ from analysis.trace.rows import Rows
 from analysis.trace.stacks import Stacks
 from analysis.trace.table import Answer, Column, Table
 from analysis.trace.timeline import WOKEN, Timeline
-from analysis.trace.trace import Trace
+from analysis.trace.trace import Threads, Trace
 from analysis.trace.window import HOW, KIND, NAMES, Ints
 from probes.events import HOWS
 from probes.names import readable
@@ -28,7 +28,7 @@ _VALUES: Final = (
     Column("spun", "spun", spare=1),
     Column("wait_ns", "wait ns"), Column("p50", "p50"), Column("p90", "p90", spare=4), Column("p99", "p99", spare=3),
     Column("max", "max", spare=2), Column("off_ns", "off-CPU ns", spare=5),
-    Column("ended_by", "let go by", "text"),
+    Column("ended_by", "let go by", "text"), Column("holder", "of thread", "text", spare=9),
 )  # fmt: skip
 _HEADLINE: Final = ("count", "wait_ns", "p50")
 
@@ -47,14 +47,14 @@ def answer(trace: Trace, *, stacks: bool = False) -> Answer:
         before += _add(rows, doing, trace.mine(line))
     columns = rows.columns()
     if not columns or not len(columns["lock"]):
-        raise NothingToShow(f"no lock was waited for{trace.who} in {trace.where} of {trace.guest}",
+        raise NothingToShow(f"no wait for a lock{trace.who} in {trace.where} of {trace.guest}",
                             hint=trace.hint("lock slow paths"))  # fmt: skip
     notes = _notes(trace, columns, before)
     keys = ["lock", "function", "space", "operation", *(["stack"] if stacks else [])]
     addresses, columns["lock"] = np.unique(columns["lock"], return_inverse=True)
     titles = _titles(trace, addresses)
-    table = _rows(columns, keys, names, titles, tree)
-    aligned = _rows(columns, ["operation"], names, titles, tree)
+    table = _rows(columns, keys, names, titles, tree, trace.threads)
+    aligned = _rows(columns, ["operation"], names, titles, tree, trace.threads)
     return Answer(
         trace,
         Table((*_LOCK, _SPACE, _OPERATION, *([_STACK] if stacks else [])), _VALUES, table, notes),
@@ -111,7 +111,7 @@ def _add(rows: Rows, doing: Doing, mine: npt.NDArray[np.bool_]) -> int:
 
 
 def _rows(columns: dict[str, npt.NDArray[Any]], keys: list[str], names: list[str], titles: list[str],
-          tree: Stacks | None) -> list[tuple[Any, ...]]:  # fmt: skip
+          tree: Stacks | None, threads: Threads) -> list[tuple[Any, ...]]:  # fmt: skip
     groups = grouped([columns[key] + (1 if key == "stack" else 0) for key in keys])
     whole = columns["whole"]
     told, ended = groups.count(columns["told"]), groups.count(whole)
@@ -129,6 +129,8 @@ def _rows(columns: dict[str, npt.NDArray[Any]], keys: list[str], names: list[str
         known(groups.sums(columns["wait"], whole), ended), *groups.percentiles(columns["wait"], whole).values(),
         known(groups.sums(columns["off"], whole), ended),
         [None if code is None else text(code, names) for code in groups.most(columns["ended"], columns["ended"] >= 0)],
+        [None if code is None else threads.title(code)
+         for code in groups.most(columns["holder"], columns["holder"] >= 0)],
     ]  # fmt: skip
     size = len(keys)
     return sorted(zip(*texts, *figures, strict=True), key=lambda row: (-(row[size + 4] or 0), -row[size], row[:size]))
@@ -136,10 +138,9 @@ def _rows(columns: dict[str, npt.NDArray[Any]], keys: list[str], names: list[str
 
 def _titles(trace: Trace, addresses: Ints) -> list[str]:
     """What each lock is called: its name, else its address."""
-    table = trace.recording.table("locks")
-    named = dict(zip(table["address"].to_pylist(), table["name"].to_pylist(), strict=True))
     return [
-        named.get(address) or (f"{address & (1 << 64) - 1:#x}" if address else "") for address in addresses.tolist()
+        trace.locks.get(address) or (f"{address & (1 << 64) - 1:#x}" if address else "")
+        for address in addresses.tolist()
     ]
 
 

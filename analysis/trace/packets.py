@@ -36,7 +36,7 @@ def answer(trace: Trace) -> Answer:
     if not columns or not len(columns["bytes"]):
         raise NothingToShow(f"no packet{trace.who} in {trace.where} of {trace.guest}", hint=trace.hint("packets"))
     whole, aligned = (_rows(columns, names, by_function=by) for by in (True, False))
-    notes = (_NOTE, *trace.unseen("packets"))
+    notes = (_NOTE, *trace.unseen("packets", "packet sizes"))
     return Answer(
         trace, Table((*_KEYS, _FUNCTION), _VALUES, whole, notes), Table(_KEYS, _VALUES, aligned, notes, _HEADLINE)
     )

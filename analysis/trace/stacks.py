@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,8 @@ from probes.names import readable
 from probes.recording import Recording
 from profiler.errors import RecordingInvalid
 
-_DEEPEST = 4096
+_DEEPEST: Final = 4096
+"""The probe's stacks have 512 frames at most."""
 
 
 class Stacks:
@@ -32,16 +33,29 @@ class Stacks:
     def __len__(self) -> int:
         return len(self.caller)
 
+    def functions(self, frame: int) -> list[int]:
+        """The functions of a stack, the innermost first, as positions in ``names``; none of no frame."""
+        found: list[int] = []
+        while 0 <= frame < len(self) and len(found) < _DEEPEST:
+            found.append(int(self.function[frame]))
+            frame = int(self.caller[frame])
+        return found
+
     def path(self, frame: int) -> str:
         """The functions of a stack, the innermost first; "" for none."""
-        names: list[str] = []
-        while 0 <= frame < len(self) and len(names) < _DEEPEST:
-            names.append(self.names[int(self.function[frame])])
-            frame = int(self.caller[frame])
-        return " < ".join(names)
+        return " < ".join(self.names[function] for function in self.functions(frame))
+
+    def own(self, frames: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """What each frame has itself, of some rows that have a frame and a value each; exact below 2^53."""
+        there = (frames >= 0) & (frames < len(self))
+        sums = np.bincount(frames[there], weights=values[there], minlength=len(self))
+        return np.rint(sums).astype(np.int64)
 
     def inclusive(self, own: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """What each frame has with all that it calls, given what each has itself."""
+        """What each frame has with all that it calls, given what each has itself.
+
+        Raises RecordingInvalid for stacks that no probe makes.
+        """
         total = own.astype(np.int64).copy()
         for deep in self._levels()[:0:-1]:
             np.add.at(total, self.caller[deep], total[deep])
@@ -63,6 +77,8 @@ class Stacks:
         depth = np.zeros(len(self), dtype=np.int64)
         above = self.caller.copy()
         while (there := above >= 0).any():
+            if depth[there].max() >= _DEEPEST - 1:
+                raise RecordingInvalid(f"there are stacks of more than {_DEEPEST:,} frames")
             depth[there] += 1
             above[there] = self.caller[above[there]]
         order = np.argsort(depth, kind="stable")

@@ -72,9 +72,7 @@ def stops(line: Timeline) -> Stops:
     rows = line.row[real]
     real[real] = line.window.how[rows] != HOW["awake"]
     wakes = np.append(np.flatnonzero(real), len(line))
-    limit = line.firsts[line.thread[at] + 1]
-    following = np.append(at[1:], len(line))
-    limit = np.minimum(limit, following)
+    limit = np.minimum(line.firsts[line.thread[at] + 1], np.append(at[1:], len(line)))
     into = ins[np.searchsorted(ins, at)]
     into = np.where(into < limit, into, -1)
     woken = wakes[np.searchsorted(wakes, at)]
@@ -89,5 +87,4 @@ def stops(line: Timeline) -> Stops:
     if len(wakes) > 1:  # what goes on without having been woken could have gone on at any time
         reason[unsaid & (woken >= 0)] = REASONS.index("blocked")
         reason[unsaid & (woken < 0) & (into >= 0)] = REASONS.index("preempted")
-    # A stop that ends before the next begins without the thread having gone on is the line's mistake, not a stop.
     return Stops(line, at, woken, into, reason, unsaid)

@@ -33,6 +33,10 @@ _VALUES: Final = (
     Column("woken_by", "woken by", "text"),
 )  # fmt: skip
 _HEADLINE: Final = ("switches", "latency_p50", "on_ns")
+_MEANING: Final = (
+    "Lat: ns from the wake-up until the thread ran. Queued: ns that it could have run and did not, from a wake-up,"
+    " preemption or yield on. On-CPU: ns, without interrupts and idle."
+)
 _PAIR: Final = (Column("from", "from", "text"), Column("to", "to", "text"))
 _PAIRS: Final = (Column("switches", "switches"), Column("blocked", "blocked"), Column("yielded", "yielded", spare=1),
                  Column("exited", "exited"), Column("preempted", "preempted"))  # fmt: skip
@@ -57,16 +61,16 @@ def answer(trace: Trace, *, pairs: bool = False) -> Answer:
     switched = columns["switched"].astype(bool)
     if not switched.any():
         raise NothingToShow(
-            f"{trace.guest} switched no thread{trace.who} in {trace.where}", hint=trace.hint("context switches")
+            f"{trace.guest} has no switch{trace.who} in {trace.where}", hint=trace.hint("context switches")
         )
-    notes = (*_notes(inferred), *trace.unseen("context switches", "thread identity", "wake-ups"))
+    notes = _notes(trace, inferred)
     if pairs:
         kept = {name: values[switched & (columns["next"] >= 0)] for name, values in columns.items()}
         told = [grouped([_key(trace, by, kept[side]) for side in ("thread", "next")]) for by in ("thread", "role")]
         tables = [Table(_PAIR, _PAIRS, _pairs(trace, groups, kept, by_role=by_role), notes, ("switches", "preempted"))
                   for by_role, groups in enumerate(told)]  # fmt: skip
         return Answer(trace, tables[0], tables[1])
-    spent = times.columns()
+    spent, notes = times.columns(), (_MEANING, *notes)
     return Answer(
         trace,
         Table(_THREAD, _VALUES, _threads(trace, "thread", columns, spent), notes),
@@ -156,11 +160,8 @@ def _pairs(
     return sorted(zip(*names, *figures, strict=True), key=lambda row: (-row[2], row[:2]))
 
 
-def _notes(inferred: int) -> tuple[str, ...]:
-    notes = [
-        "Lat: ns from the wake-up until the thread ran. Queued: ns that it could have run and did not, from a wake-up,"
-        " preemption or yield on. On-CPU: ns, without interrupts and idle."
-    ]
+def _notes(trace: Trace, inferred: int) -> tuple[str, ...]:
+    notes = trace.unseen("context switches", "thread identity", "wake-ups")
     if inferred:
         notes.append(
             f"The recording does not say why threads stopped in {inferred:,} switches: blocked are those that went on"

@@ -113,4 +113,4 @@ def _notes(trace: Trace, columns: dict[str, npt.NDArray[Any]], counted: bool, ne
                      " (counted, without cost).")  # fmt: skip
     if (columns["failed"] < 0)[whole].all():
         notes.append("Whether calls failed is not in this recording.")
-    return (*notes, *trace.unseen("operations", "system calls"))
+    return (*notes, *trace.unseen("operations", "system calls", "results"))

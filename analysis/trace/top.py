@@ -16,7 +16,6 @@ from probes.events import COSTLY_INSTRUCTIONS, ROLES
 from probes.names import readable
 from profiler.errors import NothingToShow, UsageError
 
-BY: Final = ("function", "layer", "operation", "role")
 _VALUES: Final = (
     Column("instructions", "instr"), Column("share", "share", "share"), Column("calls", "calls"),
     Column("per_call", "/call"), Column("rep_bytes", "rep bytes", spare=1), Column("idle_ns", "idle ns", spare=2),
@@ -78,9 +77,6 @@ def _ledger(trace: Trace, *values: str) -> Columns:
 def _asked(trace: Trace, rows: Columns) -> Columns:
     """The rows of the phases and of the role that are asked for."""
     rows = rows.where(np.isin(rows.values["phase"], trace.phases))
-    if trace.since or trace.until is not None:
-        raise UsageError("the ledger has whole phases: there is no --since or --until in it",
-                         hint="leave them out, or see `weaklink events`")  # fmt: skip
     if trace.thread is None:
         return rows
     if trace.thread not in ROLES:
@@ -140,9 +136,7 @@ def stacks(trace: Trace) -> Answer:
     rows = _asked(trace, read([trace.recording], "stacks", ["phase", "role", "stack", "instructions", "calls"]))
     if not len(tree) or not len(rows.run):
         raise NothingToShow(f"the recording of {trace.guest} has no stacks", hint="record it with --stacks")
-    frame = rows.values["stack"]
-    there = (frame >= 0) & (frame < len(tree))
-    own, calls = (_per_frame(frame[there], rows.values[name][there], len(tree)) for name in ("instructions", "calls"))
+    own, calls = (tree.own(rows.values["stack"], rows.values[name]) for name in ("instructions", "calls"))
     inclusive = tree.inclusive(own)
     whole = max(int(rows.values["instructions"].sum()), 1)
     order = np.argsort(-own, kind="stable")
@@ -152,15 +146,12 @@ def stacks(trace: Trace) -> Answer:
     return Answer(trace, Table(_STACK, _STACKS, table), _functions(tree, own, inclusive, calls, whole))
 
 
-def _per_frame(frames: npt.NDArray[Any], values: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    return np.rint(np.bincount(frames, weights=values, minlength=size)).astype(np.int64)
-
-
 def _functions(tree: Stacks, own: npt.NDArray[Any], inclusive: npt.NDArray[Any], calls: npt.NDArray[Any], whole: int
                ) -> Table:  # fmt: skip
     size = len(tree.names)
     outer = np.where(tree.recursive(), 0, inclusive)  # a function that calls itself has its work once
-    figures = [_per_frame(tree.function, values, size).tolist() for values in (own, outer, calls)]
+    figures = [np.rint(np.bincount(tree.function, weights=values, minlength=size)).astype(np.int64).tolist()
+               for values in (own, outer, calls)]  # fmt: skip
     rows = [(name, mine, mine / whole, with_callees, called)
             for name, mine, with_callees, called in zip(tree.names, *figures, strict=True) if with_callees]  # fmt: skip
     rows.sort(key=lambda row: (-row[3], row[0]))

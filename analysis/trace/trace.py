@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,11 @@ from analysis.trace.operations import Calls, Doing
 from analysis.trace.timeline import Timeline
 from analysis.trace.window import Window, windows
 from probes.events import ROLES
+from probes.names import MANGLED, readable
 from probes.recording import Recording
 
 Strings = Sequence[str]
+_MANGLED: Final = re.compile(rf"{MANGLED}\w+")  # in what is a symbol, with an offset, or what points at it
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,17 @@ class Trace:
             return np.ones(len(line.threads), dtype=bool)
         return np.isin(line.threads, self.threads.chosen(self.thread))
 
+    def knows(self, thread: str) -> bool:
+        """Whether there may be such a thread: a number may be of one that the recording only has events of."""
+        return thread.isdecimal() or thread in ROLES or bool(len(self.threads.chosen(thread)))
+
+    @cached_property
+    def locks(self) -> dict[int, str]:
+        """The names of locks that have one, by address."""
+        table = self.recording.table("locks")
+        names = (_MANGLED.sub(lambda found: readable(found[0]), name) for name in table["name"].to_pylist())
+        return dict(zip(table["address"].to_pylist(), names, strict=True))
+
     @property
     def who(self) -> str:
         """The threads that are asked for, behind a noun."""
@@ -124,12 +138,10 @@ class Trace:
     def where(self) -> str:
         """What is looked at, in a word or two."""
         names = self.phase_names
-        span = (
-            ""
-            if not self.since and self.until is None
-            else (f" from {self.since:,} ns to {'its end' if self.until is None else f'{self.until:,} ns'}")
-        )
-        return (f"phase {names[0]}" if len(names) == 1 else f"{len(names)} phases") + span
+        where = f"phase {names[0]}" if len(names) == 1 else f"{len(names)} phases"
+        if self.since or self.until is not None:
+            where += f" from {self.since:,} ns to {'its end' if self.until is None else f'{self.until:,} ns'}"
+        return where
 
     @property
     def phase_names(self) -> list[str]:

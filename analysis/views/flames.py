@@ -37,10 +37,8 @@ def flame(recording: Recording, phase: int, most: int) -> Flame | None:
     """The largest frames, at most ``most``, of one phase of a recording; None if it has no stacks of it."""
     tree = Stacks(recording)
     rows = read([recording], "stacks", ["phase", "stack", "instructions"])
-    frames = rows.values["stack"]
-    mine = (rows.values["phase"] == phase) & (frames >= 0) & (frames < len(tree))
-    own = np.zeros(len(tree), dtype=np.int64)
-    np.add.at(own, frames[mine], rows.values["instructions"][mine])
+    rows = rows.where(rows.values["phase"] == phase)
+    own = tree.own(rows.values["stack"], rows.values["instructions"])
     whole = int(own.sum())
     if not whole:
         return None

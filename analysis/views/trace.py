@@ -22,7 +22,7 @@ WIDTH: Final = 80
 _KEY: Final = 20  # the least that is left of a key where lines are full
 _NAME: Final = 14  # of a guest, if its figures are narrower
 _CELLS: Final = 6  # figures in a line where guests stand side by side
-_ABREAST: Final = 3
+_ABREAST: Final = 26  # columns that a guest needs, with its share of the key
 
 
 def text(
@@ -124,9 +124,10 @@ def _side_by_side(guests: Sequence[str], tables: Sequence[Table], width: int, li
             ranks[row[:keys]] = min(rank, ranks.get(row[:keys], rank))
     figures = {key: found[key] for key in sorted(found, key=ranks.__getitem__)}
     names = [column.name for column in first.columns]
-    for start in range(0, len(guests), _ABREAST):
-        block = range(start, min(start + _ABREAST, len(guests)))
-        shown = [names.index(name) for name in first.headline[: _CELLS // min(len(guests), _ABREAST)]]
+    abreast = min(len(guests), max(1, min(width // _ABREAST, _CELLS // 2)))
+    shown = [names.index(name) for name in first.headline[: _CELLS // abreast]]
+    for start in range(0, len(guests), abreast):
+        block = range(start, min(start + abreast, len(guests)))
         if start:
             yield "\n"
         yield from _block(guests, first, figures, block, shown, width, limit)

@@ -35,9 +35,9 @@ def add(verbs: Any) -> None:
 _SEEN_BY: Final = {
     "op": "operations", "syscall": "system calls", "switch": "context switches", "wake": "wake-ups",
     "lock": "lock slow paths", "fault": "page faults", "irq": "interrupts", "idle": "idle time", "packet": "packets",
-    "thread": "threads",
+    "thread-new": "new threads", "thread-exit": "ends of threads",
 }  # fmt: skip
-"""The probe's capability that shows the events of a kind, by how its name begins."""
+"""The probe's capability that shows the events of a kind, by its name or how that begins."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,7 +49,6 @@ def show(arguments: argparse.Namespace, traced: Sequence[Trace], notes: Sequence
     """Write the events of each guest as they are read; raises NothingToShow if none has any."""
     from analysis.trace.listing import events
     from analysis.trace.stacks import Stacks
-    from analysis.views import trace as view
     from profiler.errors import NothingToShow
 
     stacks = getattr(arguments, "stacks", False)
@@ -62,14 +61,15 @@ def show(arguments: argparse.Namespace, traced: Sequence[Trace], notes: Sequence
             found.append((one, chain([first], pieces)))
             continue
         what = f"event of kind {', '.join(kinds)}" if kinds else "event"
-        hint = one.hint(*dict.fromkeys(_SEEN_BY.get(kind.partition("-")[0], "") for kind in kinds))
+        hint = one.hint(
+            *dict.fromkeys(_SEEN_BY.get(kind) or _SEEN_BY.get(kind.partition("-")[0], "") for kind in kinds)
+        )
         empty.append(NothingToShow(f"{one.guest} has no {what}{one.who} in {one.where}", hint=hint))
     if not found:
-        raise empty[0]
+        raise traces.nothing(empty)
     for place, (one, pieces) in enumerate(found):
         _write(arguments.format, one, pieces, place, len(found))
-    if arguments.format == "text":
-        traces.write(view.sentences([*notes, *(f"{nothing}: {nothing.hint}." for nothing in empty)], traces.width()))
+    traces.say(arguments.format, [*notes, *(f"{nothing}: {nothing.hint}." for nothing in empty)])
     return 0
 
 
@@ -92,7 +92,5 @@ def _write(style: str, one: Trace, pieces: Iterable[list[Any]], place: int, many
     elif style == "json":
         traces.write(view.as_json(guest, seed, pieces, first=not place, last=place == many - 1))
     else:
-        table = one.recording.table("locks")
-        locks = dict(zip(table["address"].to_pylist(), table["name"].to_pylist(), strict=True))
         traces.write(sentences([f"{guest}, seed {seed}, {one.where}"], traces.width()))
-        traces.write(view.text(pieces, one.threads, locks, traces.width()))
+        traces.write(view.text(pieces, one.threads, one.locks, traces.width()))

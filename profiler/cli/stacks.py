@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _lines(trace: Trace, operation: str | None) -> Iterator[str]:
     """All lines; NothingToShow if there are none."""
-    from analysis.folded import folded
+    from analysis.views.folded import folded
     from profiler.errors import NothingToShow
 
     lines = folded(trace.recording, trace.phases, operation)

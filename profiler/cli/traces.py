@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from profiler.errors import UsageError
+from profiler.errors import NothingToShow, UsageError
 
 if TYPE_CHECKING:
     from analysis.trace.table import Answer
@@ -33,7 +33,7 @@ def add(verbs: Any, name: str, text: str, description: str) -> argparse.Argument
     parser.add_argument("--thread", metavar="WHICH", help="only threads of this number, name or role")
     parser.add_argument("--since", type=span, metavar="TIME",
                         help="virtual time from the phase's begin, as in 10us, 2ms, or 500 (ns)")  # fmt: skip
-    parser.add_argument("--until", type=span, metavar="TIME")
+    parser.add_argument("--until", type=span, metavar="TIME", help="the same: up to there")
     parser.add_argument("--seed", type=int, metavar="N", help="default: the first of each guest")
     parser.add_argument("--format", choices=FORMATS, default="text", help="default: text, 80 columns")
     parser.add_argument(
@@ -82,25 +82,42 @@ def in_order(root: Path, recordings: list[Recording]) -> list[Recording]:
 def run(arguments: argparse.Namespace, answer: Callable[[Trace], Answer], *, events: bool = True) -> int:
     """Answer for each guest and write it; a guest that has nothing to show is named below, unless none has."""
     from analysis.views import trace as view
-    from profiler.errors import NothingToShow
 
     traces, notes = chosen(arguments, events=events)
     answers, empty = [], []
     for one in traces:
         try:
             answers.append(answer(one))
-        except NothingToShow as nothing:
-            empty.append(nothing)
+        except NothingToShow as said:
+            empty.append(said)
     if not answers:
-        raise empty[0]
-    notes += [f"{nothing}: {nothing.hint}." for nothing in empty]
+        raise nothing(empty)
+    notes += [f"{said}: {said.hint}." for said in empty]
     if arguments.format == "text":
         write(view.text(answers, notes, width=width(), limit=arguments.limit or ROWS))
     elif arguments.format == "csv":
         write(view.comma_separated(answers, arguments.limit))
+        say("csv", notes)
     else:
         write(view.as_json(answers, notes, arguments.limit))
     return 0
+
+
+def nothing(empty: Sequence[NothingToShow]) -> NothingToShow:
+    """What to raise if none of the guests has anything, given why of each."""
+    if len(empty) == 1:
+        return empty[0]
+    others = "nor has the other guest" if len(empty) == 2 else f"nor have the {len(empty) - 1} other guests"
+    return NothingToShow(f"{empty[0]}; {others} anything to show", hint=empty[0].hint)
+
+
+def say(style: str, notes: Sequence[str]) -> None:
+    """Write what was left out: below text, and where another program reads the output to the standard error."""
+    import sys
+
+    from analysis.views.trace import sentences
+
+    (sys.stdout if style == "text" else sys.stderr).writelines(sentences(notes, width()))
 
 
 def width() -> int:

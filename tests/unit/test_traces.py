@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
+from analysis.trace import window
 from probes import archive, recording
 from probes.events import EVENT_KINDS
+from probes.exec import capabilities
 from profiler.cli import events as events_verb
+from profiler.cli import traces
 from profiler.cli.main import main
 from profiler.cli.traces import span
+from tests import synthetic
 from tests.trace_recordings import LOCKED, record
 
 VERBS = ("syscalls", "switches", "locks", "waits", "top", "events", "packets")
@@ -154,6 +158,13 @@ def test_the_ledger_by_anything_with_what_is_dear(one: Path, capsys: pytest.Capt
     assert [row["role"] for row in rows(capsys, "top", one, "--by", "role", "--thread", "main")] == ["main"]
 
 
+def test_the_ledger_where_nothing_dear_was_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path, dear="")
+    found = rows(capsys, "top", tmp_path, "--thread", "main")
+    assert [row["function"] for row in found] == ["main", "vfs_read"]
+    assert "costly" not in found[0]
+
+
 def test_what_only_one_guest_has_is_a_column_of_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record(tmp_path, spec="linux", dear="lock")
     record(tmp_path, spec="freebsd", dear="cr3")
@@ -252,6 +263,19 @@ def test_guests_stand_side_by_side(verb: str, three: Path, capsys: pytest.Captur
     assert text(capsys, verb, three, "--guest", "osv:libc").startswith("osv:libc, seed 1, phase locked\n")
 
 
+def test_no_figure_is_cut_where_there_is_little_room(
+    three: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for columns, abreast in ((80, 3), (60, 2), (40, 1)):
+        monkeypatch.setattr(traces, "width", lambda columns=columns: columns)
+        said = text(capsys, "syscalls", three)
+        assert max(map(len, said.splitlines())) <= columns
+        heads = [line.split() for line in said.splitlines() if line.startswith(" " * 12) and "linux" in line]
+        assert heads[0] == ["linux", "linux+audit=1", "osv:libc"][:abreast]
+        sends = [line.split()[1:] for line in said.splitlines() if line.startswith("send")]
+        assert [figure for figures in sends for figure in figures if "…" in figure] == []
+
+
 def test_guests_come_as_the_campaign_named_them(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (three / "campaign.json").write_text('{"guests": ["osv:libc", "linux"]}')
     found = list(dict.fromkeys(row["guest"] for row in rows(capsys, "syscalls", three)))
@@ -276,11 +300,19 @@ def test_the_first_seed_is_taken_unless_another_is_named(tmp_path: Path, capsys:
         (["syscalls", "--thread", "2"], 3, "linux has no operations of thread 2 in phase locked"),
         (["syscalls", "--thread", "kernel"], 3, "nothing to show: "),
         (["syscalls", "--since", "1ms"], 3, "nothing to show: "),
-        (["locks", "--since", "500ns"], 3, "no lock was waited for in phase locked from 500 ns to its end of linux"),
+        (["locks", "--since", "500ns"], 3, "no wait for a lock in phase locked from 500 ns to its end of linux"),
+        (["switches", "--thread", "kernel"], 3, "linux has no switch of thread kernel in phase locked"),
+        (
+            ["syscalls", "--thread", "nobody"],
+            2,
+            "there is no thread 'nobody'\n  -> by number, role (main, app, kernel, "
+            "idle), or name: app, =worker and swapper",
+        ),
         (["events", "--kind", "fault-enter"], 3, "linux has no event of kind fault-enter in phase locked"),
         (["packets", "--thread", "app"], 3, "no packet of thread app"),
         (["top", "--thread", "0"], 2, "the ledger knows the role"),
         (["top", "--since", "5"], 2, "the ledger has whole phases"),
+        (["top", "--stacks", "--until", "5"], 2, "the ledger has whole phases"),
         (["top", "--stacks", "--by", "layer"], 2, "--stacks and --by are two tables"),
         (["waits", "--since", "soon"], 2, "'soon' is no time"),
         (["waits", "--since", "9us", "--until", "8us"], 2, "--until is not after --since"),
@@ -306,6 +338,7 @@ def test_what_a_probe_could_not_see_is_named(tmp_path: Path, capsys: pytest.Capt
     assert "record it with --stacks" in refused(capsys, "top", tmp_path, "--stacks")
     assert "record it with --stacks" in refused(capsys, "locks", tmp_path, "--stacks")
     assert "packets were not seen: it has no network" in refused(capsys, "events", tmp_path, "--kind", "packet")
+    assert set(events_verb._SEEN_BY.values()) <= capabilities.TABLE.keys()
 
 
 def test_events_that_were_not_kept_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -314,9 +347,50 @@ def test_events_that_were_not_kept_are_named(tmp_path: Path, capsys: pytest.Capt
     found = [recording.read(place) for place in recording.find(tmp_path / "a")]
     archive.write(tmp_path / "none.recordings", found, tmp_path / "a", events=())
     said = refused(capsys, "syscalls", tmp_path / "none.recordings")
-    assert "linux: this recording was packed without the events of locked" in said
-    assert "pack the recordings without --events" in said
+    assert "freebsd and linux: packed without the events of locked: record again, or pack the recordings" in said
     assert rows(capsys, "top", tmp_path / "none.recordings"), "the ledger is there"
+
+
+def test_it_is_said_where_the_events_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    synthetic.record(tmp_path / "a", "linux", synthetic.tour(), [1, 2])
+    synthetic.record(tmp_path / "a", "freebsd", synthetic.tour(), [1, 2])
+    packed = tmp_path / "some.recordings"
+    archive.write(packed, [recording.read(place) for place in recording.find(tmp_path / "a")], tmp_path, events=[0])
+    assert "-> there are events of null-call\n" in refused(capsys, "syscalls", packed, "--phase", "files")
+    assert "-> there are events under seed 1\n" in refused(capsys, "syscalls", packed, "--seed", "2")
+    said = " ".join(text(capsys, "syscalls", packed).split())
+    assert said.count("freebsd and linux: packed without the events of 2 phases") == 1
+    # Another program reads CSV: what is left out is said beside it.
+    for arguments in (["syscalls", "--format", "csv"], *(["events", "--format", style] for style in ("csv", "json"))):
+        assert main([arguments[0], str(packed), *arguments[1:]]) == 0
+        shown = capsys.readouterr()
+        assert "packed without" in shown.err
+        assert "packed without" not in shown.out
+
+
+def test_one_sentence_for_guests_that_have_nothing(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "syscalls", three, "--since", "1ms")
+    assert "linux has no operations in phase locked from 1,000,000 ns to its end; nor have the 2 other guests" in said
+
+
+def test_a_lock_is_called_as_in_its_source_and_so_is_who_let_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path, lock="*(_ZL12queues_mutex+0x8)")
+    (found,) = rows(capsys, "locks", tmp_path)
+    assert some(found, "lock", "ended_by", "holder") == ("*(queues_mutex+0x8)", "pthread_mutex_unlock", "1 app =worker")
+    assert "slept *(queues_mutex" in text(capsys, "events", tmp_path, "--kind", "lock-acquired")
+
+
+def test_a_phase_of_too_many_events_is_shown_in_parts(
+    one: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [row["operation"] for row in rows(capsys, "syscalls", one)]
+    monkeypatch.setattr(window, "MOST", 20)
+    said = refused(capsys, "syscalls", one)
+    assert "a phase has more than 20 events, too many at once\n  -> show a part of it: --since and --until" in said
+    parts = [rows(capsys, "syscalls", one, *edges) for edges in (("--until", "190ns"), ("--since", "190ns"))]
+    assert {row["operation"] for part in parts for row in part} == set(names)
 
 
 def test_one_guest_without_is_named_below_the_others(three: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+import numpy as np
+
 from analysis.columns import read
 from analysis.trace.stacks import Stacks
 from analysis.views.escape import clean
@@ -16,22 +18,12 @@ def folded(recording: Recording, phases: Collection[int], operation: str | None 
     Of some phases by number, and of one operation if it is given.  Semicolons and spaces in names become ``:`` and
     ``_``, as they have a meaning there.
     """
-    import numpy as np
-
     tree = Stacks(recording)
     rows = read([recording], "stacks", ["phase", "operation", "stack", "instructions"])
-    keep = np.isin(rows.values["phase"], list(phases))
+    rows = rows.where(np.isin(rows.values["phase"], list(phases)))
     if operation is not None:
-        keep &= rows.coded("operation", [operation])
-    frames = rows.values["stack"]
-    keep &= (frames >= 0) & (frames < len(tree))
-    own = np.zeros(len(tree), dtype=np.int64)
-    np.add.at(own, frames[keep], rows.values["instructions"][keep])
+        rows = rows.where(rows.coded("operation", [operation]))
+    own = tree.own(rows.values["stack"], rows.values["instructions"])
     names = [clean(name).replace(";", ":").replace(" ", "_") for name in tree.names]
-    function, caller = tree.function.tolist(), tree.caller.tolist()
     for frame in np.flatnonzero(own > 0).tolist():
-        path, at = [], frame
-        while at >= 0:
-            path.append(names[function[at]])
-            at = caller[at]
-        yield f"{';'.join(path[::-1])} {own[frame]}\n"
+        yield f"{';'.join(names[function] for function in tree.functions(frame)[::-1])} {own[frame]}\n"
