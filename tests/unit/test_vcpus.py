@@ -5,6 +5,7 @@ The whole plugin runs in a little machine of several vCPUs (vcpus_driver.c), und
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -19,14 +20,14 @@ from analysis.compare import compare
 from analysis.verify import verify
 from analysis.views import terminal
 from probes import recording
-from probes.events import HOWS
+from probes.events import EVENT_KINDS, HOWS
 from probes.exec import decode
 from probes.exec.configure import Hooks
 from probes.exec.log import Log
 from probes.exec.said import Phase
 from profiler.errors import NotComparable, ProbeLoss, UsageError
 from profiler.machine import vcpus
-from tests import synthetic
+from tests import bench, synthetic
 
 ROOT: Final = Path(__file__).parents[2]
 PLUGIN: Final = ROOT / "probes" / "exec" / "plugin"
@@ -206,6 +207,23 @@ def test_vcpus_do_not_race_and_all_adds_up(machine: Path, tmp_path: Path, n: int
     assert events["time"].is_monotonic_increasing
     one_at_a_time(events)
     nested(events)
+
+
+def test_where_only_markers_are_hooked_phases_are_timed_and_nothing_else_is_seen(machine: Path, tmp_path: Path) -> None:
+    """Mode ``marks``, what the probe's cost is compared with: whatever else it did would be cost."""
+    configured(tmp_path / "conf")
+    fired = {}
+    for mode in ("exact", "marks"):
+        assert play(machine, tmp_path / "out", 1, 1, mode) == ""
+        fired[mode] = sum(json.loads((tmp_path / "out" / "summary.json").read_text())["fired"])
+    assert fired["exact"] > 1000
+    assert fired["marks"] == 0
+    (events,) = Log.at(tmp_path / "out", [0]).pieces()
+    assert [EVENT_KINDS[kind] for kind in events["kind"]] == ["phase-begin", "phase-end"] * PHASES
+    assert events["value"].tolist() == [phase for phase in range(PHASES) for _ in range(2)]
+    took = bench.times(tmp_path / "out" / "summary.json")
+    assert list(took) == list(range(PHASES))
+    assert all(ms > 0 for ms in took.values())
 
 
 def one_at_a_time(events: pd.DataFrame) -> None:
