@@ -65,5 +65,10 @@ def taken(stack: ExitStack, path: Path, what: str, target: Path, *, most: int, k
             raise UsageError(f"{plain(path)} is {identify.what(beginning)}, no {kernel}", hint=wanted)
         source.seek(0)
         copy(source, target, most, plain(path))
-    file = stack.enter_context(target.open("rb"))
-    return elf.Elf(stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+    return elf.Elf(mapped(stack, target))
+
+
+def mapped(stack: ExitStack, path: Path) -> mmap.mmap:
+    """Give the bytes of a file for as long as ``stack`` is open."""
+    file = stack.enter_context(path.open("rb"))
+    return stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from images import identify
 from images.elf import Elf, Symbol
+from images.fitting import check_places, unfit
 from images.guests.freebsd import base, entry
 from images.intake import plain, taken
 from images.model import Given
@@ -24,8 +25,6 @@ _OPERATING_SYSTEM: Final = ("Xen", 6)  # XEN_ELFNOTE_GUEST_OS
 _BANNER: Final = re.compile(rb"@\(#\)FreeBSD (\d+\.\d+[\w.-]{0,40} [\w.-]{1,40})")
 _NO_PROGRAM: Final = b"/red/herring"  # the interpreter that FreeBSD's kernels name
 _NEEDED: Final = ("osreldate", *entry.VARIABLES)
-_MISPLACED: Final = 0.001
-"""Part of the kernel's own function names that --symbols may lack or have elsewhere."""
 
 _KERNEL_WANTED: Final = "give boot/kernel/kernel of a release's kernel.txz, or the kernel of a build, for amd64"
 _SYMBOLS_WANTED: Final = "give the kernel.debug of the very build that the kernel comes from"
@@ -96,19 +95,11 @@ def _held(kernel: Elf, own: Sequence[Symbol], other: Elf, name: str) -> list[Sym
     if kernel.build_id and other.build_id:
         if kernel.build_id == other.build_id:
             return found
-        raise _unfit(name, f"its build id is {other.build_id}, the kernel's {kernel.build_id}")
+        raise unfit(name, f"its build id is {other.build_id}, the kernel's {kernel.build_id}", _SYMBOLS_WANTED)
     if not own:
-        raise _unfit(name, "neither build ids nor symbols of the kernel are there to tell")
-    have = {(symbol.address, symbol.name) for symbol in found}
-    code = [symbol for symbol in own if symbol.letter in "tT"]
-    wrong = [symbol for symbol in code if (symbol.address, symbol.name) not in have]
-    if len(wrong) > _MISPLACED * len(code):
-        raise _unfit(name, f"{len(wrong)} of the kernel's {len(code)} functions are not where it says")
+        raise unfit(name, "neither build ids nor symbols of the kernel are there to tell", _SYMBOLS_WANTED)
+    check_places(found, own, name, _SYMBOLS_WANTED)
     return found
-
-
-def _unfit(name: str, why: str) -> UsageError:
-    return UsageError(f"the symbols of {name} are not this kernel's: {why}", hint=_SYMBOLS_WANTED)
 
 
 def _physical(kernel: Elf, address: int) -> int:

@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from images import elf, identify
 from images.decompress import elf_of_bzimage
 from images.elf import Elf, Symbol
-from images.intake import copy, opened, plain
+from images.fitting import check_places, unfit
+from images.intake import copy, mapped, opened, plain
 from profiler.errors import ArtifactCorrupt, UsageError
 
 _LARGEST_KERNEL: Final = 2 << 30  # a vmlinux with its debug information has 0.6 GB
@@ -26,9 +27,6 @@ _PVH_ENTRY: Final = ("Xen", 18)  # XEN_ELFNOTE_PHYS32_ENTRY, include/xen/interfa
 _LISTED: Final = re.compile(r"^([0-9a-fA-F]{8,16}) (?:([0-9a-fA-F]{1,16}) )?([A-Za-z]) ([\x21-\x7e]{1,512})$", re.M)
 _MOST_SYMBOLS: Final = 4_000_000
 _NAME: Final = re.compile(r"[\x21-\x7e]{1,512}")
-_TEXT: Final = frozenset("tTwW")
-_MISPLACED: Final = 0.001
-"""Part of the kernel's own function names that --symbols may lack or have elsewhere; of a true System.map it is 0."""
 
 _KERNEL_WANTED: Final = "give a vmlinux or a bzImage (vmlinuz) for x86-64, as a kernel's build or /boot has it"
 _SYMBOLS_WANTED: Final = "give the System.map or the vmlinux of the very build that the kernel comes from"
@@ -45,7 +43,7 @@ def adopt(
     """
     with ExitStack() as stack:
         _take(kernel, directory / "vmlinux", progress)
-        image = _mapped(stack, directory / "vmlinux")
+        image = mapped(stack, directory / "vmlinux")
         file = Elf(image)
         banner = _kernel_of(file, kernel)
         inside = file.symbols()
@@ -54,7 +52,7 @@ def adopt(
             given = _given(stack, symbols, file, banner)
             _held_to_the_kernel(given, file, plain(symbols))
             reference = inside or _recovered(image, recover, needed=False)
-            _held_to_its_own_names(given, reference, plain(symbols))
+            check_places(given, reference, plain(symbols), _SYMBOLS_WANTED)
             listing, source = given, "given"
         elif inside:
             listing, source = inside, "the ELF file's own"
@@ -91,11 +89,6 @@ def _take(kernel: Path, target: Path, progress: Callable[[str], None]) -> None:
                 hint=_KERNEL_WANTED,
             )
         copy(source, target, _LARGEST_KERNEL, plain(kernel))
-
-
-def _mapped(stack: ExitStack, path: Path) -> mmap.mmap:
-    file: IO[bytes] = stack.enter_context(path.open("rb"))
-    return stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _kernel_of(file: Elf, kernel: Path) -> bytes:
@@ -187,22 +180,6 @@ def _held_to_the_kernel(symbols: Sequence[Symbol], file: Elf, name: str) -> None
         )
 
 
-def _held_to_its_own_names(given: Sequence[Symbol], reference: Sequence[Symbol], name: str) -> None:
-    """Refuse symbols that put the kernel's functions elsewhere than the kernel itself does.
-
-    Two builds of one source have the fixed points in the same places: only this tells them apart.
-    """
-    have = {(symbol.address, symbol.name) for symbol in given}
-    own = [symbol for symbol in reference if symbol.letter in _TEXT]
-    wrong = [symbol for symbol in own if (symbol.address, symbol.name) not in have]
-    if len(wrong) > _MISPLACED * len(own):
-        first = wrong[0]
-        raise _unfit(
-            name, f"{len(wrong)} of the kernel's {len(own)} functions are not where it says,"
-            f" the first being {first.name[:80]} at {first.address:x}"
-        )  # fmt: skip
-
-
 def _recovered(image: mmap.mmap, recover: Callable[[bytes], tuple[str, str]], *, needed: bool) -> list[Symbol]:
     """Give what kallsyms has.  If it is only for a comparison, a kernel without that table is no failure."""
     try:
@@ -223,4 +200,4 @@ def _line(symbol: Symbol) -> str:
 
 
 def _unfit(name: str, why: str) -> UsageError:
-    return UsageError(f"the symbols of {name} are not this kernel's: {why}", hint=_SYMBOLS_WANTED)
+    return unfit(name, why, _SYMBOLS_WANTED)

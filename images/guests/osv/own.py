@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from images import identify
 from images.elf import Elf
+from images.fitting import unfit
 from images.intake import plain, taken
 from images.model import Given
 from profiler.errors import UsageError
@@ -54,7 +55,7 @@ def adopt(given: Given, directory: Path, progress: Callable[[str], None]) -> Map
             raise UsageError(f"{name} has no symbols: it was stripped", hint=_SYMBOLS_WANTED)
         if not _same_build(kernel, symbols):
             other = f"OSv {theirs}, the kernel is OSv {version}" if theirs != version else f"another OSv {version}"
-            raise UsageError(f"the symbols of {name} are not this kernel's: they are of {other}", hint=_SYMBOLS_WANTED)
+            raise unfit(name, f"they are of {other}", _SYMBOLS_WANTED)
     return {"version": version, "symbols": "given"}
 
 
