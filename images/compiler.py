@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from functools import cache as memoised
 from pathlib import Path
 from typing import Final
 
+from images.store import sha256_file
 from profiler.errors import AppBuild, ToolMissing
 
 COMPILER: Final = "gcc"
@@ -32,6 +34,8 @@ def run(command: Sequence[str], folder: Path, what: str, *, hint: str = "", seco
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise AppBuild(f"compiling {what} took more than {seconds:.0f} s", hint="look at the source") from error
+    except FileNotFoundError as error:
+        raise ToolMissing(f"{command[0]} is not installed", hint=INSTALL) from error
     except OSError as error:
         raise ToolMissing(f"{command[0]} cannot be run: {error.strerror}", hint=INSTALL) from error
     if done.returncode:
@@ -40,9 +44,25 @@ def run(command: Sequence[str], folder: Path, what: str, *, hint: str = "", seco
     return done.stdout
 
 
+@memoised
+def asked(question: str) -> str:
+    """Give what the compiler answers to an option; ``ToolMissing`` without one."""
+    return run([COMPILER, question], Path.cwd(), question).strip()
+
+
 def libc(name: str) -> Path:
-    """Give the file of its own libc, as in libc.a, that the compiler would link; ``ToolMissing`` if it has none."""
-    found = Path(run([COMPILER, f"-print-file-name={name}"], Path.cwd(), name).strip())
-    if not found.is_absolute() or not found.is_file():
-        raise ToolMissing(f"the libc {name} is not installed", hint=INSTALL)
-    return found
+    """Give the place of its own libc, as in libc.a, that the compiler would link."""
+    return Path(asked(f"-print-file-name={name}"))
+
+
+def toolchain(linked: Path | None = None) -> str:
+    """Name the compiler, and by its digest the libc that is linked: an update of either changes what is made.
+
+    Raises ``ToolMissing`` if one of them is not there.
+    """
+    version = asked("--version").splitlines()[0]
+    if linked is None:
+        return version
+    if not linked.is_absolute() or not linked.is_file():
+        raise ToolMissing(f"the libc {linked.name} is not installed", hint=INSTALL)
+    return f"{version} {sha256_file(linked)}"

@@ -11,7 +11,6 @@ import json
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
-from functools import cache as memoised
 from pathlib import Path, PurePath
 
 from images import compiler
@@ -80,7 +79,8 @@ class Job:
         """Hash everything that the ELF depends on."""
         target = self.target
         flags = [flag.replace(str(self.sysroot), "") for flag in self.flags()]
-        parts = [self.source_digest(), _toolchain(target, self.sysroot), target.name, flags, target.link]
+        libc = self.sysroot / target.libc if self.sysroot is not None else compiler.libc(target.libc)
+        parts = [self.source_digest(), compiler.toolchain(libc), target.name, flags, target.link]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -93,8 +93,6 @@ def build(app: App, target: str, cache: Path, *, sysroot: Path | None = None) ->
     at once are safe: the last rename loses.
     """
     job = Job.of(app, target, sysroot)
-    if shutil.which(compiler.COMPILER) is None:
-        raise errors.ToolMissing(f"{compiler.COMPILER} is not installed", hint=compiler.INSTALL)
     if job.target.sysroot and sysroot is None:
         raise errors.UsageError(f"{target} needs the files of its system", hint="add them with the guest")
     parent = cache / "apps"
@@ -151,16 +149,6 @@ def _with_libraries(program: Program) -> Program:
 
     interpreter, files = libraries(program.elf)
     return replace(program, interpreter=interpreter, libraries=files)
-
-
-@memoised
-def _toolchain(target: Target, sysroot: Path | None) -> str:
-    """Name the compiler and the libc it links: a libc update changes the ELF too."""
-    version = _run(["--version"], Path.cwd()).splitlines()[0]
-    libc = sysroot / target.libc if sysroot is not None else compiler.libc(target.libc)
-    if not libc.is_file():
-        raise errors.ToolMissing(f"the libc {target.libc} is not installed", hint=compiler.INSTALL)
-    return version + " " + sha256_file(libc)
 
 
 def _run(words: list[str], folder: Path) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache as memoised
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +43,7 @@ def flags(sysroot: Path) -> list[str]:
 
     gcc's own headers are searched last, for what is the CPU's and not the system's.
     """
-    own = asked("-print-file-name=include")
+    own = compiler.asked("-print-file-name=include")
     words = ["-nostdinc", "-isystem", f"{sysroot / HEADERS}", "-idirafter", own]
     words += [f"-ffile-prefix-map={sysroot}=/freebsd", f"-ffile-prefix-map={own}=/gcc"]
     words += [f"-U{name}" for name in _NOT_LINUX]
@@ -60,9 +59,3 @@ def link(sysroot: Path, objects: Sequence[str]) -> list[str]:
     first = [parts[name] for name in ("crt1.o", "crti.o", "crtbeginT.o")]
     last = [parts[name] for name in ("crtend.o", "crtn.o")]
     return ["-nostdlib", *first, *objects, "-Wl,--start-group", *libraries, "-Wl,--end-group", *last]
-
-
-@memoised
-def asked(question: str) -> str:
-    """Give what the compiler answers to an option; ``ToolMissing`` without one."""
-    return compiler.run([compiler.COMPILER, question], Path.cwd(), question).strip()

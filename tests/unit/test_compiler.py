@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from images import compiled, compiler
+from images import compiler
+from images.compiled import compiled
 from profiler.errors import AppBuild, ToolMissing
 
 
@@ -25,9 +26,18 @@ def test_what_it_refuses_is_told_in_its_first_words(tmp_path: Path) -> None:
 
 
 def test_without_one_it_is_said_how_to_install_it(tmp_path: Path) -> None:
-    with pytest.raises(ToolMissing) as caught:
-        compiler.run([str(tmp_path / "gcc")], tmp_path, "it")
-    assert caught.value.hint == compiler.INSTALL
+    for words in ("is not installed", "cannot be run: Permission denied"):
+        with pytest.raises(ToolMissing, match=words) as caught:
+            compiler.run([str(tmp_path / "gcc")], tmp_path, "it")
+        assert caught.value.hint == compiler.INSTALL
+        (tmp_path / "gcc").touch()
+
+
+def test_without_the_libc_that_would_be_linked_it_is_said_which(tmp_path: Path) -> None:
+    for missing in (Path("libc.a"), tmp_path / "libc.a"):  # gcc gives back the bare name of what it does not have
+        with pytest.raises(ToolMissing, match=r"libc libc\.a is not installed") as caught:
+            compiler.toolchain(missing)
+        assert caught.value.hint == compiler.INSTALL
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
@@ -38,8 +48,6 @@ def test_a_static_program_is_made_again_for_another_libc(tmp_path: Path, monkeyp
         if content is not None:
             (tmp_path / "libc.a").write_bytes(content)
             monkeypatch.setattr(compiler, "libc", lambda name: tmp_path / name)
-        compiled._toolchain.cache_clear()
-        made.append(compiled.compiled("it", {"main.c": tmp_path / "main.c"}, ["-static"], tmp_path / "cache"))
-    compiled._toolchain.cache_clear()
+        made.append(compiled("it", {"main.c": tmp_path / "main.c"}, ["-static"], tmp_path / "cache"))
     assert made[0] == made[1] != made[2]
     assert made[0].read_bytes() == made[2].read_bytes(), "the libc that is linked is the same"

@@ -122,7 +122,7 @@ def system(kernels_place: Path, progress: Callable[[str], None]) -> Path:
     """
     source = resources("images.guests.freebsd") / "init.c"
     archive = kernels_place / FILE
-    version = freebsd.asked("--version").splitlines()[0]
+    version = compiler.toolchain()
     key = hashlib.sha256(f"{sha256_file(archive)} {version} {source.read_text()}".encode()).hexdigest()[:24]
     final = kernels_place / f"system-{key}"
     if final.exists():
