@@ -55,7 +55,7 @@ class Packed(Recording):
         mine = whole.filter(pc.equal(whole[_OWNER.name], self.number)).drop_columns([_OWNER.name])
         mine = mine if columns is None else mine.select(list(columns))
         # The names of other recordings are none of this one's.
-        plain = pa.schema([pa.field(f.name, _plain(f.type), f.nullable) for f in mine.schema])
+        plain = pa.schema([pa.field(f.name, recording.plain(f.type), f.nullable) for f in mine.schema])
         again = [c.dictionary_encode() if pa.types.is_string(c.type) else c for c in mine.cast(plain).columns]
         return pa.table(again, schema=pa.schema([f.with_type(c.type) for f, c in zip(plain, again, strict=True)]))
 
@@ -117,7 +117,7 @@ def read(file: Path) -> list[Recording]:
     Raises ``RecordingInvalid`` for a file that is no archive, a damaged one, or one that unpacks to too much.
     """
     try:
-        described = json.loads(_read_member(file, _LIST), parse_constant=_no_constant)
+        described = json.loads(_read_member(file, _LIST), parse_constant=recording.no_constant)
     except (ValueError, RecursionError) as error:
         raise RecordingInvalid(f"{file}: its list of recordings cannot be read: {error}"[:500], hint=_HINT) from error
     if not isinstance(described, list) or not 0 < len(described) <= _MOST:
@@ -183,7 +183,7 @@ def _of_phases(events: pa.Table, phases: frozenset[int]) -> pa.Table:
 def _packed(name: str, table: pa.Table) -> bytes:
     """A table of all recordings as Parquet: sorted by what it is about, and then by whose it is."""
     about = {"ledger": ("phase", "operation", "layer", "function", "role", "space"), "calls": ("phase", "operation")}
-    plain = [pa.field(f.name, _plain(f.type), f.nullable) for f in table.schema]
+    plain = [pa.field(f.name, recording.plain(f.type), f.nullable) for f in table.schema]
     table = table.cast(pa.schema(plain))
     keys = [*about.get(name, ()), _OWNER.name]
     if name in about:
@@ -197,10 +197,10 @@ def _packed(name: str, table: pa.Table) -> bytes:
 
 def _unpacked(file: Path, name: str, recordings: int) -> pa.Table:
     where = f"{file} ({name})"
-    strings = [f.name for f in TABLES[name] if not pa.types.is_integer(f.type)]
     try:
-        with pq.ParquetFile(io.BytesIO(_read_member(file, f"{name}.parquet")), read_dictionary=strings) as packed:
-            unpacked = sum(packed.metadata.row_group(g).total_byte_size for g in range(packed.metadata.num_row_groups))
+        content = io.BytesIO(_read_member(file, f"{name}.parquet"))
+        with pq.ParquetFile(content, read_dictionary=recording.strings(name)) as packed:
+            unpacked = recording.unpacked_bytes(packed.metadata)
             if unpacked > _BYTES:
                 _refuse(file, f"has a table {name} of {unpacked:,} bytes")
             if packed.schema_arrow.names[:1] != [_OWNER.name]:
@@ -249,13 +249,5 @@ def _member(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
 def _refuse(file: Path, why: str) -> NoReturn:
     raise RecordingInvalid(f"{file} {why}", hint=_HINT)
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a number")

@@ -66,10 +66,10 @@ class Counter:
         return pa.table([pa.array(c, f.type) for c, f in zip(columns, CALLS, strict=True)], schema=CALLS)
 
 
-def count(events: pa.Table | Iterable[pa.RecordBatch], *, cut: bool = False) -> pa.Table:
+def count(events: Iterable[pa.RecordBatch], *, cut: bool = False) -> pa.Table:
     """Count all of a run's events; see ``Counter``."""
     counter = Counter()
-    for batch in events.to_batches() if isinstance(events, pa.Table) else events:
+    for batch in events:
         counter.add(batch)
     return counter.table(cut=cut)
 

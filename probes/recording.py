@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -114,14 +114,14 @@ def write(
         directory.parent.mkdir(parents=True, exist_ok=True)
         half = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
         half.chmod(0o755)  # mkdtemp's 0700 would keep other users from reading the result
-        _write_synced(half / CONSOLE, console[:CONSOLE_BYTES])
+        with _synced(half / CONSOLE) as file:
+            file.write(console[:CONSOLE_BYTES])
         calls = _write_events(half / "events.parquet", given.pop("events"), lost=lost, counted="calls" not in tables)
         for name, table in (given | ({} if calls is None else {"calls": calls})).items():
-            with (half / f"{name}.parquet").open("wb") as file:
+            with _synced(half / f"{name}.parquet") as file:
                 pq.write_table(table.cast(TABLES[name]), file, compression="zstd", compression_level=3)
-                file.flush()
-                os.fsync(file.fileno())
-        _write_synced(half / MANIFEST, text)
+        with _synced(half / MANIFEST) as file:
+            file.write(text)
         _sync_directory(half)
         _rename(half, directory)
         _sync_directory(directory.parent)
@@ -144,16 +144,13 @@ def _write_events(path: Path, events: pa.Table | pa.RecordBatchReader, *, lost: 
     # Reader errors keep their type only where Python reads: pyarrow's own writer of a reader would wrap them.
     pieces = events if isinstance(events, pa.RecordBatchReader) else _slices(events.cast(EVENTS))
     counter, rows = Counter(), 0
-    with path.open("wb") as file:
-        with pq.ParquetWriter(file, EVENTS, **_PACKED_EVENTS) as writer:
-            for batch in pieces:
-                rows += batch.num_rows
-                _check_rows(rows, "events")
-                if counted:
-                    counter.add(batch)
-                writer.write_batch(batch)
-        file.flush()
-        os.fsync(file.fileno())
+    with _synced(path) as file, pq.ParquetWriter(file, EVENTS, **_PACKED_EVENTS) as writer:
+        for batch in pieces:
+            rows += batch.num_rows
+            _check_rows(rows, "events")
+            if counted:
+                counter.add(batch)
+            writer.write_batch(batch)
     return counter.table(cut=lost) if counted else None
 
 
@@ -164,9 +161,10 @@ def _slices(table: pa.Table) -> Iterator[pa.RecordBatch]:
         yield table.slice(begin, GROUP).combine_chunks().to_batches()[0]
 
 
-def _write_synced(path: Path, data: bytes) -> None:
+@contextlib.contextmanager
+def _synced(path: Path) -> Iterator[BinaryIO]:
     with path.open("wb") as file:
-        file.write(data)
+        yield file
         file.flush()
         os.fsync(file.fileno())
 
@@ -242,7 +240,7 @@ class Recording:
 
     @cached_property
     def events(self) -> pd.DataFrame:
-        """The table EVENTS; ``kind`` and ``name`` are categories.  For large windows prefer ``frame`` with columns."""
+        """The table EVENTS; its strings are categories.  For large windows prefer ``frame`` with columns."""
         return self.frame("events")
 
     def counted(self) -> pd.DataFrame:
@@ -287,8 +285,7 @@ class Recording:
         path = self.directory / f"{name}.parquet"
         try:
             # Dictionaries bound what repeated long names can cost in memory.
-            strings = [field.name for field in TABLES[name] if not pa.types.is_integer(field.type)]
-            with pq.ParquetFile(path, read_dictionary=strings) as file:
+            with pq.ParquetFile(path, read_dictionary=strings(name)) as file:
                 check_columns(file.schema_arrow, name, path.name)
                 _check_file(file.metadata, name)
                 yield file
@@ -299,19 +296,23 @@ class Recording:
 def read(directory: Path) -> Recording:
     """The recording at ``directory``: manifest checked, all files present; tables are checked when they are read."""
     path = directory / MANIFEST
-    missing = [name for name in (MANIFEST, *(f"{t}.parquet" for t in TABLES)) if not (directory / name).is_file()]
-    if missing:
-        raise RecordingInvalid(f"{directory} is not a recording, or half of one: no {', '.join(missing)}", hint=AGAIN)
+    if lacking := missing(directory):
+        raise RecordingInvalid(f"{directory} is not a recording, or half of one: no {', '.join(lacking)}", hint=AGAIN)
     try:
         if path.stat().st_size > MANIFEST_BYTES:
             raise RecordingInvalid(f"{path} is larger than {MANIFEST_BYTES:,} bytes", hint=AGAIN)
-        value = json.loads(path.read_bytes(), parse_constant=_no_constant)
+        value = json.loads(path.read_bytes(), parse_constant=no_constant)
     except (OSError, ValueError, RecursionError) as error:
         raise RecordingInvalid(f"{path} cannot be read: {error}"[:500], hint=AGAIN) from error
     try:
         return Recording(directory, check_manifest(value))
     except RecordingInvalid as error:
         raise RecordingInvalid(f"{directory}: {error}", hint=error.hint) from error
+
+
+def missing(directory: Path) -> list[str]:
+    """Which of its files a recording at ``directory`` lacks."""
+    return [name for name in (MANIFEST, *(f"{table}.parquet" for table in TABLES)) if not (directory / name).is_file()]
 
 
 def find(root: Path) -> list[Path]:
@@ -338,8 +339,14 @@ def check_values(table: pa.Table, name: str, where: str) -> None:
             raise RecordingInvalid(f"{where} has rows without a value", hint=AGAIN)
 
 
-def _no_constant(text: str) -> NoReturn:
+def no_constant(text: str) -> NoReturn:
+    """For ``json.loads``, which would read Infinity and NaN."""
     raise ValueError(f"{text} is not a number")
+
+
+def strings(name: str) -> list[str]:
+    """Which columns of a table are strings."""
+    return [column.name for column in TABLES[name] if not pa.types.is_integer(column.type)]
 
 
 def check_columns(schema: pa.Schema, name: str, where: str) -> None:
@@ -351,13 +358,13 @@ def check_columns(schema: pa.Schema, name: str, where: str) -> None:
         detail = f"unknown: {', '.join(extra) or '-'}; missing: {', '.join(lacking) or '-'}"
         raise RecordingInvalid(f"{where} does not have the columns it should ({detail})"[:500], hint=AGAIN)
     for column in want.names:
-        if _plain(schema.field(column).type) != _plain(want.field(column).type):
+        if plain(schema.field(column).type) != plain(want.field(column).type):
             raise RecordingInvalid(
                 f"{where}: column {column} is {schema.field(column).type}, not {want.field(column).type}", hint=AGAIN
             )
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
+def plain(kind: pa.DataType) -> pa.DataType:
     """The type that a reader cares about: how strings are packed makes no difference."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -371,6 +378,11 @@ def _check_rows(rows: int, name: str) -> None:
 
 def _check_file(metadata: pq.FileMetaData, name: str) -> None:
     _check_rows(metadata.num_rows, name)
-    unpacked = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    unpacked = unpacked_bytes(metadata)
     if unpacked > FILE_BYTES:
         raise RecordingInvalid(f"table {name} unpacks to {unpacked:,} bytes, more than {FILE_BYTES:,}", hint=AGAIN)
+
+
+def unpacked_bytes(metadata: pq.FileMetaData) -> int:
+    """How many bytes a Parquet file says that it has, unpacked."""
+    return sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))

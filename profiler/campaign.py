@@ -150,15 +150,16 @@ def mismatch(directory: Path, wanted: Mapping[str, Any]) -> str:
 
     Only the manifest is read: tables are checked by whoever reads them.
     """
+    from probes import recording
+
     try:
         with (directory / "manifest.json").open("rb") as file:
             manifest = json.loads(file.read(_MANIFEST_BYTES))
     except (OSError, ValueError, RecursionError):
         return "its manifest cannot be read"
-    if any(not (directory / f"{table}.parquet").is_file() for table in ("ledger", "phases", "events")):
-        return "a table is missing"
-    changed = list(_differences(manifest, wanted))
-    return f"another {', '.join(changed)}" if changed else ""
+    if changed := list(_differences(manifest, wanted)):
+        return f"another {', '.join(changed)}"
+    return "a table is missing" if recording.missing(directory) else ""
 
 
 def _differences(have: Any, wanted: Mapping[str, Any], path: str = "") -> Iterator[str]:

@@ -15,13 +15,11 @@ from typing import Any
 import pytest
 
 from images import GuestSpec
+from probes.recording import TABLES
 from profiler import campaign
 from profiler.campaign import Result, RunFailed, execute
 from profiler.errors import DiskFull, GuestPanic, ProbeBuild, ProbeLoss, UsageError, WeaklinkError
 from profiler.plan import Run, Seed, parse_guests, parse_seeds, plan
-
-TABLES = ("ledger", "phases", "calls", "events")
-
 
 # -- the plan ----------------------------------------------------------------------------------------------------------
 
@@ -138,7 +136,7 @@ def test_running_again_does_nothing(tmp_path: Path) -> None:
 def test_running_again_does_what_is_missing(tmp_path: Path) -> None:
     recorder = Recorder()
     go(tmp_path, recorder)
-    (tmp_path / "tour/linux/seed-2/ledger.parquet").unlink()
+    (tmp_path / "tour/linux/seed-2/threads.parquet").unlink()
     (tmp_path / "tour/linux+audit=1/seed-1/manifest.json").write_text("{")
     recorder.booted.clear()
     _, told = go(tmp_path, recorder)
