@@ -74,20 +74,27 @@ def _table(columns: Iterable[tuple[str, pa.DataType]], may_be_null: Collection[s
 
 # Null is what could not be had, never 0: a capability in the manifest or the phase's ``reason`` says why.
 
-# One row per cell.  Cells of a phase add up to that phase's PHASES.instructions / .idle_ns exactly.
-LEDGER: Final = _table([
+_CELL: Final = (
     ("phase", pa.int16()),  # PHASES.number
     ("role", pa.string()),  # ROLES
     ("operation", pa.string()),  # read, futex, ..., user, page-fault, interrupt, deferred:<operation>, background
     ("layer", pa.string()),  # LAYERS
     ("function", pa.string()),  # symbol, or [vdso], [idle], [unknown]
     ("space", pa.string()),  # user | kernel
+)
+CELL: Final = tuple(name for name, _ in _CELL)
+"""What makes a cell another one."""
+
+_COUNTS: Final = (
     ("instructions", pa.int64()),  # executed; a REP instruction counts once
     ("calls", pa.int64()),  # entries of the function
     ("rep_iterations", pa.int64()),  # further iterations of REP instructions (the raw clock has them)
     ("rep_bytes", pa.int64()),  # bytes those iterations moved, set or compared
     ("idle_ns", pa.int64()),  # virtual ns the vCPU was halted, charged to what ended it; null if it cannot be read
-], may_be_null={"idle_ns"})  # fmt: skip
+)
+
+# One row per cell.  Cells of a phase add up to that phase's PHASES.instructions / .idle_ns exactly.
+LEDGER: Final = _table([*_CELL, *_COUNTS], may_be_null={"idle_ns"})
 
 # One row per phase that the app ran.  ``raw = instructions + rep_iterations + idle_ns`` is the probe's clock.
 PHASES: Final = _table([
@@ -154,12 +161,7 @@ LOCKS: Final = _table([
 
 # One row per cell and class of costly instruction; no row is 0.
 COSTLY: Final = _table([
-    ("phase", pa.int16()),
-    ("role", pa.string()),
-    ("operation", pa.string()),
-    ("layer", pa.string()),
-    ("function", pa.string()),
-    ("space", pa.string()),
+    *_CELL,
     ("instruction", pa.string()),  # COSTLY_INSTRUCTIONS
     ("count", pa.int64()),
 ])  # fmt: skip
@@ -179,9 +181,5 @@ STACKS: Final = _table([
     ("role", pa.string()),
     ("operation", pa.string()),
     ("stack", pa.int32()),  # FRAMES.frame of the innermost function
-    ("instructions", pa.int64()),  # executed in that very function
-    ("calls", pa.int64()),
-    ("rep_iterations", pa.int64()),
-    ("rep_bytes", pa.int64()),
-    ("idle_ns", pa.int64()),
+    *_COUNTS,  # of that very function
 ], may_be_null={"idle_ns"})  # fmt: skip

@@ -154,18 +154,17 @@ class ExecRecorder:
         manifest = self._manifest(run)
         manifest["app"] |= {"phases": self._subject.phases(phases), "status": status}
         manifest["guest_reports"] = _reports(said.guest, prepared.guest.reports)
-        manifest["probe"] |= {"capabilities": tables.capabilities, "lost_events": tables.lost_events}
-        manifest["probe"] |= {"trouble": tables.trouble, "hooks_fired": tables.hooks_fired}
-        if tables.stacks_seen is not None:
-            manifest["probe"]["stacks_seen"] = tables.stacks_seen
-        if tables.vcpus:
-            manifest["probe"]["vcpus"] = tables.vcpus
+        manifest["probe"] |= {
+            "capabilities": tables.capabilities, "lost_events": tables.lost_events, "trouble": tables.trouble,
+            "hooks_fired": tables.hooks_fired,
+            **({} if tables.stacks_seen is None else {"stacks_seen": tables.stacks_seen}),
+            **({"vcpus": tables.vcpus} if tables.vcpus else {}),
+        }  # fmt: skip
         manifest["cost"] = {"wall_s": outcome.wall_s, "cpu_s": outcome.cpu_s, "boot_s": outcome.boot_s}
         manifest["console"] = {"malformed": said.malformed, "dropped_bytes": outcome.console_dropped}
         self._step("writing")
-        names = ("ledger", "phases", "events", "threads", "locks", "costly", "frames", "stacks")
-        columns = {name: getattr(tables, name) for name in names}
-        recording.write(directory, manifest, columns, outcome.console)
+        decoded = {name: getattr(tables, name) for name in recording.TABLES if name != "calls"}  # counted from events
+        recording.write(directory, manifest, decoded, outcome.console)
         instructions = int(pc.sum(tables.phases["instructions"]).as_py() or 0)
         return Result(
             instructions, outcome.boot_s, outcome.wall_s, tuple(_warnings(said.malformed, tables.lost_events))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from probes.events import COSTLY, COSTLY_INSTRUCTIONS, EVENTS, FRAMES, LEDGER, PHASES, ROLES, STACKS
+from probes.events import CELL, COSTLY, COSTLY_INSTRUCTIONS, EVENTS, FRAMES, LEDGER, PHASES, ROLES, STACKS
 from probes.exec import files, frames, locks, names
 from probes.exec.configure import Hooks
 from probes.exec.files import AGAIN, FULL
@@ -30,7 +30,6 @@ _COSTLY: Final = np.dtype([
     ("count", "<u8"),
 ])  # fmt: skip
 _CELL_COUNTS: Final = ("raw", "calls", "rep_iterations", "rep_bytes", "idle_ns")
-_CELL_KEY: Final = ["phase", "role", "operation", "layer", "function", "space"]
 _STACK_KEY: Final = ["phase", "role", "operation", "stack"]
 _DEFERRED: Final = 0x8000  # OP_DEFERRED, plugin/threads.h
 _NOT_ZERO: Final = ("rows", "functions", "frames", "phases")
@@ -83,7 +82,7 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase], shared: Collection[
     costly = files.records(out / "costly.bin", _COSTLY)
     cells = _cells("ledger.bin", raw, _CELL_COUNTS, hooks, functions, tree)
     cells["instructions"] = cells.pop("raw") - cells["rep_iterations"]
-    ledger, windows = _counted(cells, _CELL_KEY, LEDGER, idle=summary.clock), _phases(summary, phases)
+    ledger, windows = _counted(cells, list(CELL), LEDGER, idle=summary.clock), _phases(summary, phases)
     _conserved(summary, raw)
     return Tables(
         ledger=ledger,
@@ -214,7 +213,7 @@ def _costly(frame: pd.DataFrame) -> pa.Table:
     if len(frame) and not frame["class"].between(1, len(COSTLY_INSTRUCTIONS)).all():
         raise ProbeLoss("costly.bin names what is not there", hint=AGAIN)
     frame["instruction"] = np.asarray(COSTLY_INSTRUCTIONS, dtype=object)[frame["class"] - 1]
-    frame = frame.groupby([*_CELL_KEY, "instruction"], as_index=False, sort=True)[["count"]].sum()
+    frame = frame.groupby([*CELL, "instruction"], as_index=False, sort=True)[["count"]].sum()
     return pa.Table.from_pandas(frame[COSTLY.names], schema=COSTLY, preserve_index=False)
 
 

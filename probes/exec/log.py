@@ -136,28 +136,20 @@ class Log:
         """
         place = np.zeros(1 << 16, dtype=np.int16)
         place[list(names)] = np.arange(len(names))
-        words = [pa.array(list(of), pa.string()) for of in (EVENT_KINDS, names.values(), HOWS)]
+        words = {name: pa.array(list(of), pa.string())
+                 for name, of in (("kind", EVENT_KINDS), ("name", names.values()), ("how", HOWS))}  # fmt: skip
         for piece in self.pieces(chunk):
-            frames = stacks_of(piece["stack"]) if stacks_of else np.full(len(piece), -1, np.int32)
-            kinds, called, hows = (
-                pa.DictionaryArray.from_arrays(pa.array(codes), of)
-                for codes, of in zip(
-                    (piece["kind"].astype(np.int8), place[piece["name"]], piece["how"].astype(np.int8)),
-                    words,
-                    strict=True,
-                )
-            )
-            time, vcpu, thread, stack = (
-                pa.array(column.astype(kind, copy=False))
-                for column, kind in (
-                    (piece["time"], np.int64),
-                    (piece["vcpu"], np.int8),
-                    (piece["thread"], np.int32),
-                    (frames, np.int32),
-                )
-            )
-            columns = [time, vcpu, thread, kinds, called, hows, pa.array(piece["value"].astype(np.int64)), stack]
-            yield pa.RecordBatch.from_arrays(columns, schema=EVENTS)
+            stacks = stacks_of(piece["stack"]) if stacks_of else np.full(len(piece), -1)
+            columns = {**{name: piece[name] for name in EVENTS.names}, "name": place[piece["name"]], "stack": stacks}
+            arrays = [_array(columns[field.name], field.type, words.get(field.name)) for field in EVENTS]
+            yield pa.RecordBatch.from_arrays(arrays, schema=EVENTS)
+
+
+def _array(column: Raw, kind: pa.DataType, words: pa.Array | None) -> pa.Array:
+    """A column of that type; of ``words`` it has the numbers."""
+    numbers = kind if words is None else kind.index_type
+    array = pa.array(column.astype(numbers.to_pandas_dtype()))
+    return array if words is None else pa.DictionaryArray.from_arrays(array, words)
 
 
 def _read(path: Path, count: int, chunk: int) -> Iterator[Raw]:

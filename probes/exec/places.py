@@ -41,11 +41,12 @@ from probes.exec import stops, waits
 from probes.exec.access import Source, first_access
 from probes.exec.disassembly import Code
 from probes.exec.finder import NO_SYMBOL, Finder, Kernel, Place
+from probes.maps import vocabulary
 from probes.symbols import find_data
 
 _UPPER_HALF: Final = (1 << 63, (1 << 64) - 1)
 # How a function of libc, or a system call, says that it failed: enum result of plugin/results.h.
-RESULTS: Final = ("nothing", "int", "long", "pointer", "error", "negative", "carry")
+RESULTS: Final = (*vocabulary.RESULTS, "negative", "carry")
 
 
 def load_rules(kind: str) -> dict[str, Any]:
