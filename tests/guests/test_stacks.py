@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -130,3 +133,27 @@ def test_handlers_of_signals(both: tuple[Recording, Recording]) -> None:
     handler = frames[frames["function"] == "stacks_handler"]["frame"]
     mine = stacks[(stacks["phase"] == SIGNALS) & stacks["stack"].isin(handler)]
     assert mine["calls"].sum() == ops
+
+
+# -- exceptions --------------------------------------------------------------------------------------------------------
+
+ROUNDS, UNWOUND = 41, 12  # in exceptions.cc; how often a round goes on in a frame further down
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
+@pytest.mark.parametrize(("spec", "linked"), [("linux", "-static"), ("linux", "-pie"), ("osv:static", "-static")])
+def test_exceptions_go_back_to_the_frame_that_catches_them(tmp_path: Path, spec: str, linked: str) -> None:
+    program, source = tmp_path / "exceptions", Path(__file__).with_name("exceptions.cc")
+    subprocess.run(["g++", "-O1", "-fPIE", linked, source, "-o", program], check=True, timeout=60)
+    window = ("--window", "symbol:stacks_rounds..symbol:stacks_over", "--ops", str(ROUNDS))
+    seen = record(str(program), spec_of(spec), tmp_path / "out", "--stacks", *window)
+    assert failed(seen) == []
+    happened = seen.manifest["probe"]["stacks_seen"]  # type: ignore[typeddict-item]
+    assert (happened["unwound"], happened["full"]) == (UNWOUND * ROUNDS, 0)
+    assert linked == "-pie" or happened["resync"] == 0  # the machine's libraries have functions without names
+    thrown, cleaned = ([" ".join([name] * depth) for depth in range(1, DEPTH + 1)] for name in ("throw", "cleaned"))
+    once = ["catch", "outside", "outside leaf", "outside again", "outside again leaf"]
+    once += [f"{where} {path}" for where in ("catch", "outside again") for path in thrown]
+    once += [f"catch {path}{leaf}" for path in cleaned for leaf in ("", " leaf")]
+    expected = {f"rounds {path}": ROUNDS for path in once} | {"rounds catch leaf": 3 * ROUNDS}
+    assert calls(seen, 1) == expected | {"over": 1}
