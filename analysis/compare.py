@@ -8,15 +8,17 @@ from typing import Final
 
 import numpy as np
 
-from analysis import words
+from analysis import prices, words
 from analysis.align import Cells, align
 from analysis.columns import phases as rows_of
 from analysis.comparable import ASIDE, Scope, check_comparable, differing_reports, scope
 from analysis.comparison import Comparison, Guest, Pair, PhaseComparison
 from analysis.costly import differing as costly
+from analysis.cycles import Model
 from analysis.ledger import COSTS, Cost, GuestLedger, of_guest
 from analysis.link import costliest
 from analysis.overview import overview
+from analysis.prices import PriceList
 from analysis.rank import Finding, rank
 from analysis.statistics import FEW_SEEDS, Change
 from analysis.text import listed
@@ -79,8 +81,8 @@ class _Side:
         )
 
 
-def compare(recordings: Sequence[Recording], against: str) -> Comparison:
-    """Hold every guest against the guest ``against``.
+def compare(recordings: Sequence[Recording], against: str, lists: Sequence[PriceList] | None = None) -> Comparison:
+    """Hold every guest against the guest ``against``, and model cycles with ``lists`` (all there are, if None).
 
     Raises ``NotComparable`` with the reason: another CPU line or app, another kind of counting, lost events, no such
     guest, nothing to hold against it.
@@ -97,7 +99,8 @@ def compare(recordings: Sequence[Recording], against: str) -> Comparison:
     specs = [against, *(spec for spec in guests if spec != against)]
     measure = scope({spec: guests[spec][0] for spec in specs})
     sides = [_Side(guests[spec], measure) for spec in specs]
-    paired = [_pair(sides[0], side) for side in sides[1:]]
+    lists = [prices.load(name) for name in prices.names()] if lists is None else lists
+    paired = [_pair(sides[0], side, lists) for side in sides[1:]]
     first = sides[0].first.manifest
     people = tuple(side.guest() for side in sides)
     names = {number: name for side in reversed(sides) for number, name in side.names.items()}
@@ -117,6 +120,7 @@ def compare(recordings: Sequence[Recording], against: str) -> Comparison:
         pairs=tuple(pair for pair, _ in paired),
         few_seeds=any(guest.runs < FEW_SEEDS and (guest.runs > 1 or len(guest.seeds) < FEW_SEEDS) for guest in people),
         notes=_notes(guests, people, measure, [pair for pair, _ in paired]),
+        prices=tuple(lists),
     )
 
 
@@ -136,7 +140,8 @@ def _apart(base: GuestLedger, other: GuestLedger) -> set[tuple[int, str]]:
     return found
 
 
-def _pair(base_side: _Side, other_side: _Side) -> tuple[Pair, tuple[GuestLedger, GuestLedger]]:
+def _pair(base_side: _Side, other_side: _Side, lists: Sequence[PriceList]
+          ) -> tuple[Pair, tuple[GuestLedger, GuestLedger]]:  # fmt: skip
     """Two guests compared, and their ledgers as they are compared: of each, all phases that it has."""
     names, phases, not_compared = _phases(base_side, other_side)
     guests = base_side.guest(), other_side.guest()
@@ -150,12 +155,13 @@ def _pair(base_side: _Side, other_side: _Side) -> tuple[Pair, tuple[GuestLedger,
     aside = base_side.measure.aside
     alike = base_side.first.manifest["guest"]["kind"] == other_side.first.manifest["guest"]["kind"]
     cells = {cost: align(base, other, cost) for cost in COSTS}
+    model = Model(base, other, lists)
     declared = {phase["number"]: phase for phase in base_side.first.manifest["app"]["phases"]}
     compared = []
     for number in phases:
         about = declared.get(number)
         question, op = (about["question"], about["op"]) if about else ("", "op")
-        compared.append(_phase(number, names[number], question, op, base, other, cells, aside, alike))
+        compared.append(_phase(number, names[number], question, op, base, other, cells, model, aside, alike))
     differing = tuple(phase.number for phase in compared if phase.differs)
     ops = {number: float(base.ops[number]) for number in phases}
     whole = {cost: Change(base.whole(cost, ops), other.whole(cost, ops)) for cost in COSTS}
@@ -163,7 +169,7 @@ def _pair(base_side: _Side, other_side: _Side) -> tuple[Pair, tuple[GuestLedger,
     # The other cost has findings of its own only where it differs as well; else they would rank what the seeds do.
     wanted = {"instructions": leads == "instructions" or whole["instructions"].verdict == "differs",
               "rep_bytes": leads == "rep_bytes" or _material(whole["instructions"], whole["rep_bytes"])}  # fmt: skip
-    findings = {cost: _findings(cells, cost, differing or tuple(phases), ops, base, other, names, whole[cost])
+    findings = {cost: _findings(cells, cost, differing or tuple(phases), ops, base, other, model, names, whole[cost])
                 if wanted[cost] else () for cost in COSTS}  # fmt: skip
     worst = max((phase for phase in compared if phase.instructions.verdict == "differs" and not any(phase.in_libc)),
                 key=lambda phase: phase.instructions.ratio or 0.0, default=None)  # fmt: skip
@@ -181,6 +187,7 @@ def _pair(base_side: _Side, other_side: _Side) -> tuple[Pair, tuple[GuestLedger,
         link=link,
         links=told,
         differing_phases=differing,
+        modelled=model.of_phases(ops),
         findings=findings["instructions"],
         byte_findings=findings["rep_bytes"],
         what_if=words.what_if(findings[leads], whole[leads], base.spec, other.spec, "over all phases"),
@@ -219,12 +226,12 @@ def _why(status: str, spec: str, reason: str) -> str:
 
 
 def _phase(number: int, name: str, question: str, op: str, base: GuestLedger, other: GuestLedger,
-           cells: Mapping[Cost, Cells], aside: bool, alike: bool) -> PhaseComparison:  # fmt: skip
+           cells: Mapping[Cost, Cells], model: Model, aside: bool, alike: bool) -> PhaseComparison:  # fmt: skip
     changes = {cost: Change(base.total(cost, number), other.total(cost, number)) for cost in COSTS}
     leads = _leads(changes["instructions"], changes["rep_bytes"], alike)
     material = _material(changes["instructions"], changes["rep_bytes"])
     once = {number: 1.0}
-    findings = {cost: _findings(cells, cost, (number,), once, base, other, {number: name}, changes[cost])
+    findings = {cost: _findings(cells, cost, (number,), once, base, other, model, {number: name}, changes[cost])
                 if material or cost == "instructions" else () for cost in COSTS}  # fmt: skip
     in_libc = base.in_libc(number), other.in_libc(number)
     headline = words.headline(leads, changes[leads]) + _within(changes[leads])
@@ -246,6 +253,7 @@ def _phase(number: int, name: str, question: str, op: str, base: GuestLedger, ot
         findings=findings["instructions"],
         byte_findings=findings["rep_bytes"],
         costly=costly(base, other, dict.fromkeys([*base.costly_of(number), *other.costly_of(number)]), once),
+        modelled=model.of_phases(once),
         apart=words.apart(base, other, once),
         what_if="" if any(in_libc) else words.what_if(findings[leads], changes[leads], base.spec, other.spec, "per op"),
         left_out=(base.left_out.get(number, 0.0), other.left_out.get(number, 0.0)),
@@ -258,7 +266,7 @@ def _aside(base: GuestLedger, other: GuestLedger, ops: Mapping[int, float]) -> t
 
 
 def _findings(cells: Mapping[Cost, Cells], cost: Cost, phases: Sequence[int], scale: Mapping[int, float],
-              base: GuestLedger, other: GuestLedger, names: Mapping[int, str], whole: Change
+              base: GuestLedger, other: GuestLedger, model: Model, names: Mapping[int, str], whole: Change
               ) -> tuple[Finding, ...]:  # fmt: skip
     """The findings of some phases, each phase times its scale, with their sentences, and what ``whole`` would be."""
     mine, companion = cells[cost], cells[COSTS[1 - COSTS.index(cost)]]
@@ -276,6 +284,7 @@ def _findings(cells: Mapping[Cost, Cells], cost: Cost, phases: Sequence[int], sc
         left -= one.change.delta
         if cost == "instructions":
             one = replace(one, costly=costly(base, other, one.cells, scale))
+        one = replace(one, modelled=model.of(one.cells, scale))
         said = words.sentence(one, base.spec, other.spec, names, len(phases), per_op)
         note = words.note(one, base.spec, other.spec)
         told.append(replace(one, sentence=said, note=note, alone=whole.other.mean - one.change.delta, together=left))

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from analysis.align import Cells
 from analysis.costly import Costly
+from analysis.cycles import Modelled
 from analysis.ledger import Cost
 from analysis.link import Link
 from analysis.overview import Overview
+from analysis.prices import PriceList
 from analysis.rank import Finding
 from analysis.statistics import Change
 
@@ -48,6 +50,7 @@ class PhaseComparison:
     findings: tuple[Finding, ...]
     byte_findings: tuple[Finding, ...]
     costly: tuple[Costly, ...]  # costly instructions of all that is compared, where they differ
+    modelled: tuple[Modelled, ...]  # cycles of all that is compared, on each machine; none if not all was counted
     what_if: str  # what the other would execute with its first findings as in the base; a sentence or ""
     left_out: tuple[float, float]  # share of the emulator's layers in the instructions of each guest
     aside: tuple[tuple[str, float, float], ...]  # layer that is not compared, instructions per op of each guest
@@ -77,6 +80,7 @@ class Pair:
     link: Link | None
     links: str  # both of them in words, with what the other would execute without the link; "" if there are none
     differing_phases: tuple[int, ...]
+    modelled: tuple[Modelled, ...]  # as in PhaseComparison, over all ops of the phases compared
     findings: tuple[Finding, ...]  # over the phases that differ, instructions
     byte_findings: tuple[Finding, ...]
     what_if: str
@@ -122,6 +126,7 @@ class Comparison:
     pairs: tuple[Pair, ...]
     few_seeds: bool
     notes: tuple[str, ...]
+    prices: tuple[PriceList, ...]  # of the machines on which cycles are modelled
 
     @property
     def base(self) -> Guest:

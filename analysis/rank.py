@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from analysis.align import CELL, Cells
 from analysis.costly import Costly
+from analysis.cycles import Modelled
 from analysis.ledger import Cost, Key, Place, place
 from analysis.split import Floats
 from analysis.statistics import Change, spread
@@ -79,6 +80,7 @@ class Finding:
     places: tuple[Place, Place] = ("kernel", "kernel")  # where the operations are answered, base and other
     first: tuple[float, float] = (0.0, 0.0)  # the shares of it in the first of ``phases``, and of ``operations``
     costly: tuple[Costly, ...] = ()  # costly instructions of the same cells, where they differ
+    modelled: tuple[Modelled, ...] = ()  # cycles of the same cells, on each machine
     sentence: str = ""
     note: str = ""  # where else one of the guests answers the operations, and what else differs there, in short
     alone: float = 0.0  # what the whole would cost the other guest with this finding as in the base

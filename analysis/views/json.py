@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from analysis.comparison import Comparison, Guest, Pair, PhaseComparison
 from analysis.costly import Costly
+from analysis.cycles import Modelled, Range
 from analysis.overview import Row
+from analysis.prices import PriceList
 from analysis.rank import Finding, Function
 from analysis.statistics import Change, Spread
 
@@ -32,6 +35,7 @@ def findings(comparison: Comparison) -> dict[str, Any]:
                     "mode": comparison.mode},
         "few_seeds": comparison.few_seeds,
         "notes": list(comparison.notes),
+        "price_lists": [_prices(one) for one in comparison.prices],
         "guests": [_guest(guest) for guest in comparison.guests],
         "overview": _overview(comparison),
         "comparisons": [_pair(pair) for pair in comparison.pairs],
@@ -75,6 +79,7 @@ def _pair(pair: Pair) -> dict[str, Any]:
         "leads": pair.leads,
         "instructions": _change(pair.instructions),
         "string_bytes": _change(pair.string_bytes),
+        "modelled_cycles": [_modelled(one) for one in pair.modelled],
         "worst_ratio": None if pair.worst is None else {"phase": pair.worst.name,
                                                         "ratio": _round(pair.worst.instructions.ratio or 0.0)},
         "costliest_link": None if pair.link is None else {
@@ -111,6 +116,7 @@ def _phase(phase: PhaseComparison) -> dict[str, Any]:
         "instructions_per_op": _change(phase.instructions),
         "string_bytes_per_op": _change(phase.string_bytes),
         "costly_instructions_per_op": [_costly(one) for one in phase.costly],
+        "modelled_cycles_per_op": [_modelled(one) for one in phase.modelled],
         "left_out_share": dict(zip(("base", "other"), map(_round, phase.left_out), strict=True)),
         "aside": _aside(phase.aside),
         "apart": phase.apart,
@@ -136,6 +142,7 @@ def _finding(finding: Finding, names: Mapping[int, str]) -> dict[str, Any]:
         "deferred_delta": _round(finding.deferred),
         "string_bytes_delta" if finding.cost == "instructions" else "instructions_delta": _round(finding.other_cost),
         "costly_instructions": [_costly(one) for one in finding.costly],
+        "modelled_cycles": [_modelled(one) for one in finding.modelled],
         "answered_by": {"base": finding.places[0], "other": finding.places[1]},
         "what_if": {"alone": _round(finding.alone), "together": _round(finding.together)},
         "functions": [_function(function) for function in finding.functions],
@@ -150,6 +157,40 @@ def _costly(one: Costly) -> dict[str, Any]:
     change = one.change
     return {"instruction": one.instruction, "base": _round(change.base.mean), "other": _round(change.other.mean),
             "delta": _round(change.delta)}  # fmt: skip
+
+
+def _prices(one: PriceList) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "machine": one.machine,
+        "cycles": [{"class": name, "low": _end(price.low), "high": _end(price.high), "says": price.says,
+                    "measured_on": price.measured_on,
+                    "sources": [{"what": one.sources[key].what, "address": one.sources[key].address}
+                                for key in price.sources]} for name, price in one.prices.items()],
+    }  # fmt: skip
+
+
+def _modelled(one: Modelled) -> dict[str, Any]:
+    decider = one.decider
+    return {
+        "machine": one.machine, "base": _range(one.base), "other": _range(one.other), "delta": _range(one.delta),
+        "sign": one.sign,
+        "decided_by": None if decider is None else {
+            "class": decider.name, "delta": _round(decider.delta),
+            "certain_below": None if decider.below is None else _round(decider.below),
+            "certain_above": None if decider.above is None else _round(decider.above)},
+        "no_upper_price": [{"class": name, "base": _round(base), "other": _round(other)}
+                           for name, (base, other) in one.unlimited.items()],
+    }  # fmt: skip
+
+
+def _range(one: Range) -> dict[str, float | None]:
+    return {"low": _end(one.low), "high": _end(one.high)}
+
+
+def _end(value: float) -> float | None:
+    """None where there is no end."""
+    return None if math.isinf(value) else _round(value)
 
 
 def _function(function: Function) -> dict[str, Any]:

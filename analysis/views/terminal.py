@@ -12,10 +12,11 @@ from rich.text import Text
 
 from analysis import words
 from analysis.comparison import Comparison, Guest, Pair, PhaseComparison
+from analysis.cycles import Modelled
 from analysis.rank import Finding
 from analysis.statistics import Change
 from analysis.text import listed, number, ratio
-from analysis.views import table
+from analysis.views import cycles, table
 from analysis.views.escape import clean
 
 WIDTH: Final = 80
@@ -50,6 +51,7 @@ def _lines(comparison: Comparison, brief: bool) -> Iterator[Text]:
     for pair in comparison.pairs:
         yield Text()
         yield from _pair(pair)
+        yield from _cycles(pair, comparison)
         yield from () if brief else _phases(pair)
         yield from _not_compared(pair)
 
@@ -121,6 +123,11 @@ def _pair(pair: Pair) -> Iterator[Text]:
     yield from _block(pair.apart, "", "  ") if pair.apart else ()
 
 
+def _cycles(pair: Pair, comparison: Comparison) -> Iterator[Text]:
+    for text, is_row in cycles.tables(pair, pair.in_order[:_TOP], comparison.prices):
+        yield from [_cut(f"  {text}")] if is_row else _block(text, "  ", "    ")
+
+
 def _phases(pair: Pair) -> Iterator[Text]:
     differing = [phase for phase in pair.phases if phase.differs]
     for phase in differing:
@@ -162,6 +169,10 @@ def _phase(phase: PhaseComparison) -> Iterator[Text]:
     yield from _block(f"{phase.question} ({phase.ops:,} ops; an op is {phase.op})".lstrip(), "  ", "  ", "dim")
     yield _change_line("instructions", phase.instructions, "/op")
     yield _change_line("rep_bytes", phase.string_bytes, "/op")
+    if len(phase.modelled) == 1:  # of several machines there would be too many lines
+        (one,) = phase.modelled
+        yield _cut(f"  {'cycles/op':<16} {cycles.span(one.base)} -> {cycles.span(one.other)} modelled")
+        yield from _block(_of_machine(one), "    ", "    ")
     yield from _aside(phase.aside, "/op")
     yield from _left_out(phase.left_out)
     tables = [(phase.findings, "instr/op", phase.instructions), (phase.byte_findings, "bytes/op", phase.string_bytes)]
@@ -211,7 +222,13 @@ def _named(finding: Finding) -> str:
     if 0.05 <= abs(finding.structural / finding.change.delta) < 0.5:
         text += f"; {number(finding.structural, sign=True)} of it on one side only"
     text += f". {finding.note}" if finding.note else ""
+    if len(finding.modelled) == 1:
+        text += f"{'' if finding.note else '.'} Modelled cycles: {_of_machine(finding.modelled[0])}"
     return text + (" (within seed spread)" if finding.within_spread else "")
+
+
+def _of_machine(one: Modelled) -> str:
+    return f"{cycles.span(one.delta, sign=True)}, {cycles.decided(one.decider) if one.decider else one.sign}."
 
 
 def _share(share: float) -> str:

@@ -19,7 +19,7 @@ PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "d
 PROGRAMS = ("weaklink", "./weaklink-dev", "just", "python -m")
 STANDS_FOR = {
     "APP": "tour", "A,B": "linux,linux+audit=1", "N": "3", "DIR": "out", "GUEST": "linux", "FILE": "page.html",
-    "KIND": "linux",
+    "KIND": "linux", "MACHINE": "zen3",
 }  # fmt: skip
 OWN_PATH = re.compile(r"(?:profiler|images|probes|analysis|tests|docs)/(?:[\w.-]+/)*(?:[\w-]+\.\w+)?")
 
@@ -53,7 +53,10 @@ ALL = [(page, command) for page in PAGES for command in commands(page)]
 def test_commands_are_found() -> None:
     assert ("README.md", "./weaklink-dev demo") in ALL
     assert ("README.md", "weaklink explain DIR --against GUEST") in ALL
-    assert ("docs/explain.md", "weaklink explain DIR --against GUEST [--brief] [--format text|json|markdown]") in ALL
+    assert (
+        "docs/explain.md",
+        "weaklink explain DIR --against GUEST [--brief] [--prices MACHINE] [--format text|json|markdown]",
+    ) in ALL
     assert variants("weaklink explain DIR [--format text|json]")[-1] == [
         "weaklink", "explain", "out", "--format", "json"]  # fmt: skip
 
