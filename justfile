@@ -17,8 +17,8 @@ demo *ARGUMENTS: setup
 # everything that must hold: linters, types, fast tests, recorded runs, real guests
 test: lint
     pytest tests/unit -q -n 2
-    pytest tests/golden -q
-    pytest tests/guests -q
+    pytest tests/golden -q -n 2
+    pytest tests/guests -q -n 2 --dist loadfile
 
 # style, types, and the direction of imports
 lint: setup

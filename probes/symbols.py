@@ -6,6 +6,7 @@ the answer: it once charged 18 million instructions of an app to the last symbol
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import struct
@@ -24,6 +25,7 @@ Indices = npt.NDArray[np.int32]
 _LARGEST_FILE: Final = 1 << 30
 _MOST_SYMBOLS: Final = 4_000_000
 _LONGEST_NAME: Final = 8192  # C++ names of two kilobytes exist
+_LONGEST_SHOWN: Final = 4000  # bytes; recordings take no names of more than 4096, and may put a word before one
 # Linux's longest function has some 30 KiB; what is further from the next symbol is a hole between sections.
 _LONGEST_REACH: Final = 1 << 16
 _NM_LINE: Final = re.compile(r"^([0-9a-fA-F]{1,16}) (?:([0-9a-fA-F]{1,16}) )?([A-Za-z]) (\S+)", re.MULTILINE)
@@ -285,10 +287,13 @@ def _segments(address: Addresses, size: Addresses) -> tuple[Addresses, Addresses
 
 
 def _printable(name: str) -> str:
-    """Give a name that is safe to show: control and bidirectional characters as escapes."""
-    if name.isascii() and name.isprintable():
+    """Give a name that is safe to show: no control or bidirectional characters, and a digest for what is too long."""
+    if not (name.isascii() and name.isprintable()):
+        name = "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in name)
+    if len(name.encode()) <= _LONGEST_SHOWN:
         return name
-    return "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in name)
+    other = "~" + hashlib.sha256(name.encode()).hexdigest()[:16]  # two that begin alike are two
+    return name.encode()[: _LONGEST_SHOWN - len(other)].decode(errors="ignore") + other
 
 
 def _corrupt(path: Path | None, why: str) -> ArtifactCorrupt:

@@ -18,7 +18,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -241,13 +241,12 @@ class Result:
     """How many decodings gave tables."""
     longest_s: float = 0.0
     longest: int = 0
-    failures: dict[int, str] | None = None
+    failures: dict[int, str] = field(default_factory=dict)
 
 
 def fuzz(samples: Sequence[Sample], seconds: float, first: int = 0, only: bool = False) -> Result:
     """Try seeds from ``first`` on for so long, or one only; processes that do not live through one are replaced."""
-    result, until, seed = Result(failures={}), time.monotonic() + seconds, first
-    assert result.failures is not None
+    result, until, seed = Result(), time.monotonic() + seconds, first
     context = multiprocessing.get_context("fork")
     while not result.done if only else time.monotonic() < until:
         hear, tell = context.Pipe(duplex=False)
@@ -345,7 +344,7 @@ def main() -> int:
     result = fuzz(samples, options.seconds, options.seed, options.only)
     print(f"{result.done} decoded from seed {options.seed} on, {result.tables} gave tables; "
           f"the longest, seed {result.longest}, took {result.longest_s:.2f} s of CPU")  # fmt: skip
-    for seed, failure in (result.failures or {}).items():
+    for seed, failure in result.failures.items():
         print(f"seed {seed}: {failure}")
     return 1 if result.failures else 0
 

@@ -17,8 +17,8 @@ def build(root: Path, folder: Path, driver: str = "plugin_driver.c", units: Sequ
     plugin = root / "probes" / "exec" / "plugin"
     parts = [plugin / f"{name}.c" for name in units]
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined", "-fno-sanitize-recover=all"]
-    source = root / "tests" / "unit" / driver
-    command = ["gcc", *flags, "-DWL_API=1", f"-I{plugin}", source, *parts, "-o", folder / "driver"]
+    sources = [root / "tests" / "unit" / name for name in (driver, "no_qemu.c")]
+    command = ["gcc", *flags, "-DWL_API=1", f"-I{plugin}", *sources, *parts, "-o", folder / "driver"]
     subprocess.run(command, check=True, timeout=60)
     return folder / "driver"
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -123,7 +122,7 @@ def main() -> int:
         for words in VERBS:
             command = [sys.executable, "-m", "profiler", words[0], str(place), *words[1:]]
             began = time.monotonic()
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ})
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
             cpu = usage.ru_utime + usage.ru_stime
@@ -134,5 +133,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.exit(main())

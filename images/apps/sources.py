@@ -7,6 +7,7 @@ that answers from what is known already, so nothing of the package is ever run.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -129,6 +130,8 @@ def _download(source: Source, scratch: Path, seconds: float) -> Path:
             raise ToolMissing(
                 "this Python has no pip, which fetches sources", hint=f"run: {sys.executable} -m ensurepip"
             )
+        if os.strerror(errno.EFBIG) in said:  # the limit that pip has here, not the disk's
+            raise _corrupt(source, f"it has more than {_MOST_BYTES:,} bytes")
         if no_room(said):
             raise disk_full(scratch)
         if _MISMATCH in said:

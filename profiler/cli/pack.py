@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ def unpack(arguments: argparse.Namespace) -> int:
     """Write the recordings of an archive as directories."""
     from probes import archive
 
-    places = archive.unpack(arguments.file, arguments.out)
+    with _written(arguments.out):
+        places = archive.unpack(arguments.file, arguments.out)
     print(f"{arguments.out}: {len(places)} recordings")
     return 0
 
@@ -56,6 +59,18 @@ def run(arguments: argparse.Namespace) -> int:
         if unknown := [name for name in names if name not in numbers]:
             raise UsageError(f"no phase {unknown[0][:60]!r}", hint=f"phases: {', '.join(numbers)}"[:500])
         kept = [numbers[name] for name in names]
-    archive.write(out, recordings, root, events=kept)
+    with _written(out):
+        archive.write(out, recordings, root, events=kept)
     print(f"{out}: {len(recordings)} recordings, {out.stat().st_size:,} bytes")
     return 0
+
+
+@contextmanager
+def _written(out: Path) -> Iterator[None]:
+    """Say why it cannot be written, if it cannot."""
+    from profiler.errors import UsageError
+
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error}", hint="name another place with --out") from error

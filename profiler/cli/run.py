@@ -60,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " runs are alike (default: 1)",
     )  # fmt: skip
     parser.add_argument(
-        "--stacks", action="store_true", help="keep exact call stacks, for flame graphs; takes twice the time"
+        "--stacks", action="store_true", help="keep exact call stacks, for flame graphs; takes more time"
     )
     parser.add_argument("--phases", default="", metavar="a,b", help="only these phases of the app")
     parser.add_argument(

@@ -14,9 +14,10 @@ from images.libraries import libraries
 from images.store import cache_dir
 from probes import maps
 from probes.recording import Recording
+from profiler.subject import Own
 from tests.equality import probe, strace
-from tests.equality.run import own, run, said
-from tests.equality.sequences import Call, Comparison, Malformed, Missing, compare
+from tests.equality.run import run, said
+from tests.equality.sequences import Call, Comparison, Malformed, Missing, Thread, compare
 from tests.equality.strace import NO_SUCH_CALL
 
 _HERE: Final = Path(__file__).resolve().parent
@@ -51,21 +52,21 @@ def compare_all(guest: str, out: Path) -> Iterator[Comparison]:
 
 def record(name: str, guest: str, out: Path) -> Recording:
     """Record one of ``PROGRAMS`` under strace; raises ``Missing``."""
-    driver = own(_compiled("under_strace"), PROGRAMS[name], _files(name))
+    driver = Own(_compiled("under_strace"), PROGRAMS[name], None, files=_files(name))
     return run(driver, GuestSpec.parse(guest), out / name.split()[0])
 
 
 def compare_one(name: str, seen: Recording) -> Comparison:
     """Hold a recording of ``under_strace.c`` against the log on its console."""
     into = Comparison(f"{name} ({seen.spec})")
-    traced, watched = defaultdict(strace.Traced, strace.parse(said(seen, "strace: "))), probe.threads(seen)
+    traced, watched = defaultdict(Thread, strace.parse(said(seen, "strace: "))), probe.threads(seen)
     names = maps.operations().syscalls
     for guest_thread, probe_thread in _same(traced, watched):
         theirs = [_named(call, names) for call in traced[guest_thread].calls]
         calls: Sequence[Call] = watched[probe_thread].calls
         if guest_thread == next(iter(traced)):
             calls = _from_exec(calls, into)
-        compare(into, f"thread {guest_thread}", theirs, calls, _explain)
+        compare(into, f"thread {guest_thread}", theirs, calls)
     for line in said(seen, "said: clock_gettime "):
         asked = sum(call.name == "clock_gettime" for thread in traced.values() for call in thread.calls)
         into.explained["clock_gettime answered by the vDSO, without the kernel: seen by neither"] += int(line) - asked
@@ -80,7 +81,7 @@ def _from_exec(calls: Sequence[Call], into: Comparison) -> Sequence[Call]:
     return calls[first:]
 
 
-def _same(traced: defaultdict[int, strace.Traced], watched: Mapping[int, probe.Watched]) -> Iterator[tuple[int, int]]:
+def _same(traced: defaultdict[int, Thread], watched: Mapping[int, Thread]) -> Iterator[tuple[int, int]]:
     """Pair the threads of the two, from the program's first on: who was made by the same one as its n-th is the same.
 
     The first is the one child of strace's, which is the driver's (thread 0), that executes a program: strace makes
@@ -111,11 +112,6 @@ def _named(call: Call, names: Mapping[str, str]) -> Call:
     if call.note == NO_SUCH_CALL:
         return Call("syscall", call.result, call.note)
     return Call(names.get(call.name, call.name), call.result, call.note)
-
-
-def _explain(guest: Call | None, watched: Call | None) -> str:
-    """The rules.  Each looks at what was seen of the one call, on both sides."""
-    return ""
 
 
 def _files(program: str) -> dict[str, Path]:

@@ -148,6 +148,6 @@ def _watched(events: pd.DataFrame, kind: str, labels: scheduling.Labels) -> dict
 
 def _explain(guest: Call | None, watched: Call | None) -> str:
     """The rules.  Each looks at what was seen of the one call, on both sides."""
-    if guest is None and watched and watched.result == NEVER and watched.name in ("exit",):
+    if guest is None and watched and watched.result == NEVER and watched.name == "exit":
         return "a call that does not return: the tracepoint stands behind it"
     return ""

@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pandas as pd
 
 from probes.recording import Recording
-from tests.equality.sequences import NEVER, Call
+from tests.equality.sequences import NEVER, Call, Thread
 
 SWITCH: Final = "switch"
 FOR_KERNEL: Final = "switch for a thread of the kernel's"
 
 
-@dataclass
-class Watched:
-    """A thread as the probe saw it: its system calls, and the threads that it made, in order."""
-
-    calls: list[Call] = field(default_factory=list)
-    made: list[int] = field(default_factory=list)
-
-
-def threads(seen: Recording, *, switches: bool = False) -> dict[int, Watched]:
+def threads(seen: Recording, *, switches: bool = False) -> dict[int, Thread]:
     """Give the threads that called the kernel, were made, or made others, in order of appearance.
 
     With ``switches``, a ``switch`` stands among a thread's calls wherever it stopped, with the reason for its result;
     it has a name of its own where a thread goes on that makes no calls.
     """
     events = seen.frame("events", ["thread", "kind", "name", "how", "value"])
-    found: dict[int, Watched] = {}
+    found: dict[int, Thread] = {}
     for thread, name, result, note in rows(events_of(events, switches=switches)):
-        found.setdefault(thread, Watched()).calls.append(Call(name, result, note))
+        found.setdefault(thread, Thread()).calls.append(Call(name, result, note))
     for maker, made in rows(events.loc[events["kind"] == "thread-new", ["thread", "value"]]):
-        found.setdefault(maker, Watched()).made.append(made)
-        found.setdefault(made, Watched())
+        found.setdefault(maker, Thread()).made.append(made)
+        found.setdefault(made, Thread())
     return found
 
 

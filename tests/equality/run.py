@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -90,11 +90,6 @@ def run(subject: First | Own, guest: GuestSpec, out: Path, behind: Behind | None
         summary = campaign.execute(runs, out.absolute(), _Recorder(subject, behind, progress), progress, {})
     finish(summary)
     return recording.read(directory)
-
-
-def own(program: Path, arguments: Sequence[str], files: Mapping[str, Path]) -> Own:
-    """Give a program with markers as a user's; ``files``: path in the guest -> file here."""
-    return Own(program, arguments, None, files=files)
 
 
 def said(seen: Recording, prefix: str) -> list[str]:

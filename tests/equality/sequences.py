@@ -1,7 +1,8 @@
 """What two observers saw of the same threads, held against each other call by call: equal, explained, or a difference.
 
-Neither side is believed more than the other.  An explanation is a rule of the observer's (``strace.py``, ``ktrace.py``,
-``tracepoints.py``) that fits one event by what was seen of it; nothing is explained by how small it is.
+Neither side is believed more than the other.  An explanation is a rule of the observer's (``freebsd.py``, ``osv.py``,
+``scheduling.py``; strace needs none) that fits one event by what was seen of it; nothing is explained by how small it
+is.
 """
 
 from __future__ import annotations
@@ -42,8 +43,21 @@ class Call:
         return f"{self.name}{f' {self.result}' if self.result else ''}{f' ({self.note})' if self.note else ''}"
 
 
+@dataclass
+class Thread:
+    """What an observer saw of a thread: its calls, and the numbers of the threads that it made, in order."""
+
+    calls: list[Call] = field(default_factory=list)
+    made: list[int] = field(default_factory=list)
+
+
 Explain = Callable[[Call | None, Call | None], str]
 """Says why the guest's own observer has the first and the probe the second (None: not at all); "" if it cannot."""
+
+
+def unexplained(guest: Call | None, probe: Call | None) -> str:
+    """No rule at all."""
+    return ""
 
 
 @dataclass
@@ -66,7 +80,8 @@ class Comparison:
         return not self.differences and self.alike > 0
 
 
-def compare(into: Comparison, thread: str, guest: Sequence[Call], probe: Sequence[Call], explain: Explain) -> None:
+def compare(into: Comparison, thread: str, guest: Sequence[Call], probe: Sequence[Call],
+            explain: Explain = unexplained) -> None:  # fmt: skip
     """Add what a thread did, as the guest's own observer and the probe saw it."""
     into.threads += 1
     for one, other in _aligned(guest, probe, explain):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
-from tests.equality.sequences import FAILED, NEVER, OK, UNKNOWN, Call, Malformed
+from tests.equality.sequences import FAILED, NEVER, OK, UNKNOWN, Call, Malformed, Thread
 
 _LINE: Final = re.compile(r"(\d+) +(.*)")
 _CALL: Final = re.compile(r"(\w+)\((.*)")
@@ -24,21 +24,13 @@ SIGNALLED: Final = "a signal came behind it"
 NO_SUCH_CALL: Final = "ENOSYS"
 
 
-@dataclass
-class Traced:
-    """A thread as strace saw it: what it called, and the numbers of those that it made, in order."""
-
-    calls: list[Call] = field(default_factory=list)
-    made: list[int] = field(default_factory=list)
-
-
-def parse(lines: list[str]) -> dict[int, Traced]:
+def parse(lines: list[str]) -> dict[int, Thread]:
     """Read a log; threads in order of first appearance.  Raises ``Malformed``."""
-    threads: dict[int, Traced] = {}
+    threads: dict[int, Thread] = {}
     for line in lines:
         if not (found := _LINE.fullmatch(line.rstrip())):
             raise Malformed(f"no line of strace's: {line[:200]!r}")
-        thread, text = threads.setdefault(int(found[1]), Traced()), found[2]
+        thread, text = threads.setdefault(int(found[1]), Thread()), found[2]
         if text.startswith(_SIGNAL) and thread.calls:
             thread.calls[-1] = replace(thread.calls[-1], note=thread.calls[-1].note or SIGNALLED)
         if text.startswith(_ASIDE):

@@ -2,7 +2,8 @@
 
 Boots the real guests (half a minute for ``linux``; minutes for the others, which need the kernels of ``KERNELS`` in
 ``weaklink guests list``) and replaces the recordings; with ``--texts`` it keeps them and writes only what is computed
-from them (docs/traces.md has some too).  Read the difference before committing it: it is what users will see.
+from them (docs/traces.md and README.md have some too).  Read the difference before committing it: it is what users
+will see.
 """
 
 from __future__ import annotations

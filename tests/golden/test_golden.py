@@ -17,6 +17,7 @@ from profiler import recorded
 from profiler.cli.main import main
 from tests.golden import refresh
 from tests.golden.refresh import GOLDEN, Golden
+from tests.guests.common import calls
 from tests.traces_agree import disagreements
 
 REFRESH = "If this is as it should be: python -m tests.golden.refresh --texts (see tests/golden/README.md)"
@@ -54,6 +55,14 @@ def test_each_adds_up(golden: Golden) -> None:
         assert seen.manifest["schema"] == SCHEMA_VERSION
         wrong = [f"{check.phase} {check.name}: {check.detail}" for check in verify(seen) if not check.ok]
         assert wrong == [], f"{seen.spec} seed {seen.seed}"
+
+
+def test_sqlite_asks_for_the_same_from_every_seed() -> None:
+    found: dict[str, list[dict[tuple[int, str], int]]] = {}
+    for one in GOLDEN["sqlite"].recordings():
+        found.setdefault(one.spec, []).append(calls(one))
+    assert {spec: seeds for spec, seeds in found.items() if seeds != seeds[:1] * len(seeds)} == {}
+    assert set(map(len, found.values())) == {GOLDEN["sqlite"].seeds}
 
 
 @each

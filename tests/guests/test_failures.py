@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +17,6 @@ import pytest
 from images import Program, apps
 from probes.exec import build
 from profiler.cli.main import main
-from profiler.machine import qemu
-
-pytestmark = pytest.mark.skipif(shutil.which(qemu.PROGRAM) is None, reason=f"no {qemu.PROGRAM} on this machine")
 
 
 def arguments(out: Path, guest: str = "linux", *more: str) -> list[str]:

@@ -5,39 +5,28 @@ Its kernel is the user's: without one, nothing here runs.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 import images
-from analysis.verify import CLOCK_TOLERANCE, verify
+from analysis.verify import CLOCK_TOLERANCE
 from images import GuestSpec, Program, apps, store
 from images.apps import freebsd
 from probes import recording
 from probes.recording import Recording
 from profiler.cli.main import main
-from profiler.machine import qemu
-from tests.guests.test_linux import events_of
+from tests.guests.common import ADDING, events_of, failed, ready
+from tests.guests.test_outcomes import pipe_trips
 
 HERE = Path(__file__).parent
 
 
-def ready_guest() -> str:
-    """The first FreeBSD guest whose kernel is in the cache, or nothing."""
-    found = (guest.name for guest in images.list_guests() if (guest.kind, guest.state) == ("freebsd", "ready"))
-    return next(found, "")
-
-
-GUEST = ready_guest()
-ADDING = "weaklink guests add freebsd --kind freebsd --kernel FILE --base FILE"
+GUEST = ready("freebsd")
 if not GUEST:  # one line for all of them
-    pytest.skip(f"no FreeBSD kernel: {ADDING}", allow_module_level=True)
-pytestmark = [
-    pytest.mark.skipif(shutil.which(qemu.PROGRAM) is None, reason=f"no {qemu.PROGRAM} on this machine"),
-    pytest.mark.timeout(300),
-]
+    pytest.skip(f"no FreeBSD kernel: {ADDING['freebsd']}", allow_module_level=True)
+pytestmark = pytest.mark.timeout(300)
 ISOLATED = f"{GUEST}+vm.pmap.pti=1"
 
 
@@ -55,7 +44,7 @@ def seen(out: Path, request: pytest.FixtureRequest) -> Recording:
 
 
 def test_it_adds_up(seen: Recording) -> None:
-    assert [f"{check.phase} {check.name}: {check.detail}" for check in verify(seen) if not check.ok] == []
+    assert failed(seen) == []
     status = seen.phases.set_index("name")["status"].astype(str)
     assert status["epoll-100"] == "unsupported"
     assert set(status.drop("epoll-100")) == {"ok"}
@@ -104,6 +93,10 @@ def test_threads_are_followed_through_their_ends(seen: Recording) -> None:
     assert (inside["kind"] == "switch").sum() >= 2 * phase["ops"]
     calls = inside[inside["kind"] == "syscall-enter"]["name"].value_counts()
     assert (calls["thr_new"], calls["thr_exit"]) == (phase["ops"], phase["ops"])
+
+
+def test_a_byte_through_a_pipe_is_a_stop_and_a_wake_each_way(seen: Recording) -> None:
+    pipe_trips(seen)
 
 
 def test_there_is_no_device_to_wait_for(seen: Recording) -> None:

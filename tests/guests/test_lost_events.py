@@ -7,28 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from analysis.verify import verify
 from probes import recording
+from tests.conftest import SmallDisk
 
 LIMIT_S = 300.0
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MB, where mounting one is allowed."""
-    disk = tmp_path / "small"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(disk)], capture_output=True).returncode:
-        pytest.skip("mounting a small file system is not allowed here")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def being_written(out: Path) -> bool:
@@ -55,7 +40,8 @@ def fill(path: Path) -> None:
             pass
 
 
-def test_a_run_whose_last_events_are_lost_is_kept(small: Path, root: Path) -> None:
+def test_a_run_whose_last_events_are_lost_is_kept(small_disk: SmallDisk, tmp_path: Path, root: Path) -> None:
+    small = small_disk(tmp_path / "small", "24m")
     out, filler = small / "out", small / "filler"
     command = [sys.executable, "-m", "profiler", "run", "tour", "--guests", "linux", "--seeds", "1", "--out", str(out)]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

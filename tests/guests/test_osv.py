@@ -6,7 +6,6 @@ Its kernel is the user's: without one, nothing here runs.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,31 +13,23 @@ import pandas as pd
 import pytest
 
 import images
-from analysis.verify import CLOCK_TOLERANCE, verify
+from analysis.verify import CLOCK_TOLERANCE
 from images import GuestSpec, Program, apps, libraries, store
 from probes import recording
 from probes.recording import Recording
 from profiler.cli.main import main
-from profiler.machine import qemu
-from tests.guests.test_linux import events_of
+from tests.guests.common import ADDING, events_of, failed, ready
+from tests.guests.test_outcomes import pipe_trips
 
 RUNTIMES = ("libc", "static", "glibc")
 HERE = Path(__file__).parent
 MARKER = HERE.parent.parent / "probes"
 
 
-def ready_guest() -> str:
-    """The first OSv guest whose kernel is in the cache, or nothing."""
-    return next((guest.name for guest in images.list_guests() if (guest.kind, guest.state) == ("osv", "ready")), "")
-
-
-GUEST = ready_guest()
+GUEST = ready("osv")
 if not GUEST:  # one line for all of them
-    pytest.skip("no OSv kernel: weaklink guests add osv --kind osv --kernel loader.elf", allow_module_level=True)
-pytestmark = [
-    pytest.mark.skipif(shutil.which(qemu.PROGRAM) is None, reason=f"no {qemu.PROGRAM} on this machine"),
-    pytest.mark.timeout(300),
-]
+    pytest.skip(f"no OSv kernel: {ADDING['osv']}", allow_module_level=True)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +52,7 @@ def seen(out: Path, runtime: str) -> Recording:
 
 
 def test_it_adds_up(seen: Recording) -> None:
-    assert [f"{check.phase} {check.name}: {check.detail}" for check in verify(seen) if not check.ok] == []
+    assert failed(seen) == []
     status = seen.phases.set_index("name")["status"].astype(str)
     assert status["fork-wait"] == "unsupported"
     assert set(status.drop("fork-wait")) == {"ok"}
@@ -100,6 +91,10 @@ def test_only_the_kernels_own_libc_needs_no_system_calls(seen: Recording, runtim
         {} if runtime == "libc" else {"syscall-enter": ops, "syscall-exit": ops}
     )
     assert set(calls["name"]) <= {"getppid"}
+
+
+def test_a_byte_through_a_pipe_is_a_stop_and_a_wake_each_way(seen: Recording) -> None:
+    pipe_trips(seen)
 
 
 def test_nothing_waits_for_the_disk_in_a_window(seen: Recording) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -11,50 +10,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import images
-from images import GuestSpec
-from images.apps import describe
-from probes import recording
 from probes.exec import configure
 from probes.recording import Recording
-from profiler.cli.main import main
-from profiler.machine import qemu
-from tests.guests.test_linux import events_of
+from tests.guests.common import events_of, kind_of, record, spec_of
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which(qemu.PROGRAM) is None, reason=f"no {qemu.PROGRAM} on this machine"),
-    pytest.mark.timeout(300),
-]
+pytestmark = pytest.mark.timeout(300)
 
-APPS = Path(__file__).with_name("apps")
-FETCH_FAILED = 19
 KINDS = ("linux", "linux-6.12", "osv:libc", "osv:static", "osv:glibc", "freebsd")
 ROUNDS, SIGNALS, YIELDS, TURNS, THREADS, SLEEPS, TRIPS = 31, 17, 2 * 101, 2 * 3, 11, 7, 401
 RESULTS, SIGNAL, YIELD, SPIN, THREAD, SLEEP = 1, 2, 3, 4, 5, 6  # phases
 PIPE = 6  # of the tour
-
-
-def spec_of(wanted: str) -> str:
-    """The guest that is meant, under the name that its kernel was given; skips where there is no kernel."""
-    kind, _, runtime = wanted.partition(":")
-    names = [guest.name for guest in images.list_guests() if kind in (guest.name, guest.kind)]
-    ready = [guest.name for guest in images.list_guests() if guest.kind == kind and guest.state == "ready"]
-    if kind in ("osv", "freebsd") and not ready:
-        pytest.skip(f"no {kind} kernel")
-    name = ready[0] if kind in ("osv", "freebsd") else names[0]
-    return f"{name}:{runtime}" if runtime else name
-
-
-def kind_of_spec(spec: str) -> str:
-    return next(guest.kind for guest in images.list_guests() if guest.name == GuestSpec.parse(spec).name)
-
-
-def run(spec: str, app: str, out: Path, *options: str) -> Recording:
-    code = main(["run", app, "--guests", spec, "--seeds", "1", "--out", str(out), *options])
-    if code == FETCH_FAILED:
-        pytest.skip(f"the kernel of {spec} cannot be fetched from here")
-    assert code == 0
-    return recording.read(out / app / GuestSpec.parse(spec).directory_name() / "seed-1")
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -64,18 +29,11 @@ def spec(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def seen(spec: str, tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(describe, "HERE", APPS)
-        return run(spec, "outcomes", tmp_path_factory.mktemp("outcomes"))
-
-
-def kind_of(seen: Recording) -> str:
-    return str(seen.manifest["guest"]["kind"])
+    return record("outcomes", spec, tmp_path_factory.mktemp("outcomes"))
 
 
 def inside(seen: Recording, phase: int) -> pd.DataFrame:
     events = events_of(seen)
-    events["how"] = events["how"].astype(object)
     return events[events["phase"] == phase]
 
 
@@ -168,12 +126,13 @@ def test_who_sleeps_stops_as_often_and_is_woken_by_the_timer(seen: Recording) ->
     assert whys(events[events["thread"] != main]).keys() <= {"yielded", "blocked"}  # the idle thread, a kernel thread
 
 
-def test_a_byte_through_a_pipe_is_a_stop_and_a_wake_each_way(spec: str, tmp_path: Path) -> None:
-    events = inside(run(spec, "tour", tmp_path, "--phases", "pipe-pingpong"), PIPE)
+def pipe_trips(seen: Recording) -> None:
+    """Hold, of a recording of the tour, that a byte through a pipe is a stop and a wake-up each way."""
+    events = inside(seen, PIPE)
     stops, woken = whys(events), counted(events, "wake")[("write", "woken")]
     assert abs(stops["blocked"] - woken) <= 3, "whoever stops is woken by a write, but at the window's edges"
     assert abs(sum(stops.values()) - 2 * TRIPS) <= 4
-    if kind_of_spec(spec) != "linux":  # there who is woken goes first, and has answered before the other one asks
+    if kind_of(seen) != "linux":  # there who is woken goes first, and has answered before the other one asks
         assert abs(woken - 2 * TRIPS) <= 2
 
 
@@ -217,8 +176,7 @@ def test_without_the_symbols_a_recording_says_so(tmp_path: Path, monkeypatch: py
         return tomllib.loads(text)
 
     monkeypatch.setattr(configure, "load_rules", renamed)
-    monkeypatch.setattr(describe, "HERE", APPS)
-    seen = run("linux", "outcomes", tmp_path, "--phases", "threads,sleeps")
+    seen = record("outcomes", "linux", tmp_path, "--phases", "threads,sleeps")
     able, missing = seen.manifest["probe"]["capabilities"], seen.manifest["probe"]["not_hooked"]
     for name in ("why threads stop", "ends of threads", "new threads", "names of threads"):
         assert able[name]["available"] is False, name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,9 @@ import pytest
 import images
 from analysis.verify import verify
 from images import apps
-from probes import recording
 from probes.recording import Recording
-from profiler.cli.main import main
-from profiler.machine import qemu
+from tests.guests.common import calls, failed, record
 
-FETCH_FAILED = 19
 WRITING = {"load", "index", "insert", "insert-log", "update", "delete"}
 
 
@@ -28,50 +24,26 @@ def other_guests() -> list[str]:
 
 
 OTHERS = other_guests()
-pytestmark = [
-    pytest.mark.skipif(shutil.which(qemu.PROGRAM) is None, reason=f"no {qemu.PROGRAM} on this machine"),
-    pytest.mark.timeout(900),  # the first run fetches SQLite and compiles it
-]
+pytestmark = pytest.mark.timeout(900)  # the first run fetches SQLite and compiles it
 needs_others = pytest.mark.skipif(not OTHERS, reason="no OSv or FreeBSD kernel: weaklink guests add")
 
 
-def record(out: Path, guest: str, seeds: str, *more: str) -> list[Recording]:
-    code = main(["run", "sqlite", "--guests", guest, "--seeds", seeds, "--out", str(out), *more])
-    if code == FETCH_FAILED:
-        pytest.skip("SQLite's source package cannot be fetched from here")
-    assert code == 0
-    return [recording.read(path.parent) for path in sorted(out.rglob("manifest.json"))]
-
-
-def calls(seen: Recording) -> dict[tuple[int, str], int]:
-    """How often each operation was asked for in each phase, without what no app asks for."""
-    table = seen.calls
-    rows = zip(table["phase"], table["operation"], table["calls"], strict=True)
-    return {(int(p), str(o)): int(c) for p, o, c in rows if o not in ("interrupt", "page-fault")}
-
-
-def failed(seen: Recording) -> list[str]:
-    return [f"{check.phase} {check.name}: {check.detail}" for check in verify(seen) if not check.ok]
-
-
 @pytest.fixture(scope="module")
-def linux(tmp_path_factory: pytest.TempPathFactory) -> list[Recording]:
-    return record(tmp_path_factory.mktemp("linux"), "linux", "1-2")
+def linux(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    return record("sqlite", "linux", tmp_path_factory.mktemp("linux"))
 
 
-def test_it_adds_up_from_every_seed(linux: list[Recording]) -> None:
-    for seen in linux:
-        assert failed(seen) == []
-        assert set(seen.phases["status"]) == {"ok"}
-        assert not seen.phases["idle_ns"].any()  # one thread, memory only: nothing to wait for
-        declared = [check for check in verify(seen) if check.name == "calls as declared"]
-        assert len(declared) == len(apps.load("sqlite").phases)
-    assert calls(linux[0]) == calls(linux[1])
+def test_it_adds_up(linux: Recording) -> None:
+    assert failed(linux) == []
+    assert set(linux.phases["status"]) == {"ok"}
+    assert not linux.phases["idle_ns"].any()  # one thread, memory only: nothing to wait for
+    declared = [check for check in verify(linux) if check.name == "calls as declared"]
+    assert len(declared) == len(apps.load("sqlite").phases)
 
 
-def test_phases_do_what_they_are_called(linux: list[Recording]) -> None:
-    names = dict(zip(linux[0].phases["number"], linux[0].phases["name"], strict=True))
-    seen = {(names[phase], operation): count for (phase, operation), count in calls(linux[0]).items()}
+def test_phases_do_what_they_are_called(linux: Recording) -> None:
+    names = dict(zip(linux.phases["number"], linux.phases["name"], strict=True))
+    seen = {(names[phase], operation): count for (phase, operation), count in calls(linux).items()}
     assert {phase for phase, operation in seen if operation in ("pwrite", "fsync")} == WRITING
     for phase in ("insert", "update", "delete"):  # a journal file comes and goes with every transaction
         ops = next(one.ops for one in apps.load("sqlite").phases if one.name == phase)
@@ -81,27 +53,27 @@ def test_phases_do_what_they_are_called(linux: list[Recording]) -> None:
     assert {phase for phase, operation in seen if operation == "pread"} >= {"lookup", "range", "join", "aggregate"}
 
 
-def test_its_own_code_is_told_from_libc(linux: list[Recording]) -> None:
-    ledger = linux[0].ledger
+def test_its_own_code_is_told_from_libc(linux: Recording) -> None:
+    ledger = linux.ledger
     own = ledger[ledger["layer"] == "user"]["function"].astype(str)
     assert {"sqlite3VdbeExec", "sqlite3BtreeInsert", "read_lookup_run"} <= set(own)
     assert not own[own.isin(["malloc", "memcpy", "pread"])].any()
 
 
-def test_a_phase_alone_asks_for_the_same(linux: list[Recording], tmp_path: Path) -> None:
-    (alone,) = record(tmp_path, "linux", "1", "--phases", "join,connect")
+def test_a_phase_alone_from_another_seed_asks_for_the_same(linux: Recording, tmp_path: Path) -> None:
+    alone = record("sqlite", "linux", tmp_path, "--seeds", "2-2", "--phases", "join,connect")
     assert failed(alone) == []
     here = calls(alone)
-    assert here == {key: count for key, count in calls(linux[0]).items() if key[0] in {phase for phase, _ in here}}
+    assert here == {key: count for key, count in calls(linux).items() if key[0] in {phase for phase, _ in here}}
 
 
 @needs_others
 @pytest.mark.parametrize("guest", OTHERS or ["none"])
-def test_every_other_guest_is_asked_for_the_same(linux: list[Recording], tmp_path: Path, guest: str) -> None:
-    (seen,) = record(tmp_path, guest, "1")
+def test_every_other_guest_is_asked_for_the_same(linux: Recording, tmp_path: Path, guest: str) -> None:
+    seen = record("sqlite", guest, tmp_path)
     assert failed(seen) == []
     assert set(seen.phases["status"]) == {"ok"}
-    assert seen.manifest["app"]["source_sha256"] == linux[0].manifest["app"]["source_sha256"]  # type: ignore[typeddict-item]
+    assert seen.manifest["app"]["source_sha256"] == linux.manifest["app"]["source_sha256"]  # type: ignore[typeddict-item]
     varies = {(phase.number, name) for phase in apps.load("sqlite").phases for name in phase.varies}
-    here, there = ({key: n for key, n in calls(one).items() if key not in varies} for one in (seen, linux[0]))
+    here, there = ({key: n for key, n in calls(one).items() if key not in varies} for one in (seen, linux))
     assert here == there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -11,18 +12,10 @@ import pytest
 
 from analysis.folded import folded
 from analysis.verify import verify
-from images import GuestSpec
-from images.apps import describe
-from probes import recording
 from probes.recording import Recording
-from profiler.cli.main import main
-from profiler.machine import qemu
-from tests.guests.test_outcomes import APPS, FETCH_FAILED, spec_of
+from tests.guests.common import failed, kind_of, record, spec_of
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which(qemu.PROGRAM) is None, reason=f"no {qemu.PROGRAM} on this machine"),
-    pytest.mark.timeout(300),
-]
+pytestmark = pytest.mark.timeout(300)
 
 KINDS = ("linux", "linux-6.12", "osv:libc", "osv:static", "freebsd")
 RECURSION, TAILS, JUMPS, THREADS, SIGNALS, DEEP = range(1, 7)
@@ -32,24 +25,12 @@ DEPTH, DEEP_CALLS, SHOWN = 7, 700, 512
 COUNTS = ["instructions", "calls", "rep_iterations", "rep_bytes", "idle_ns"]
 
 
-def record(spec: str, out: Path, *options: str) -> Recording:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(describe, "HERE", APPS)
-        code = main(["run", "stacks", "--guests", spec, "--seeds", "1", "--out", str(out), *options])
-    if code == FETCH_FAILED:
-        pytest.skip(f"the kernel of {spec} cannot be fetched from here")
-    assert code == 0
-    return recording.read(out / "stacks" / GuestSpec.parse(spec).directory_name() / "seed-1")
-
-
 @pytest.fixture(scope="module", params=KINDS)
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recording, Recording]:
     """The same run without call stacks, and with them."""
     spec = spec_of(request.param)
-    return (
-        record(spec, tmp_path_factory.mktemp("without")),
-        record(spec, tmp_path_factory.mktemp("with"), "--stacks"),
-    )
+    without, stacks = tmp_path_factory.mktemp("without"), tmp_path_factory.mktemp("with")
+    return record("stacks", spec, without), record("stacks", spec, stacks, "--stacks")
 
 
 def calls(seen: Recording, phase: int) -> Counter[str]:
@@ -70,7 +51,7 @@ def calls(seen: Recording, phase: int) -> Counter[str]:
 
 def test_stacks_add_up(both: tuple[Recording, Recording]) -> None:
     seen = both[1]
-    assert [f"{check.phase} {check.name}: {check.detail}" for check in verify(seen) if not check.ok] == []
+    assert failed(seen) == []
     assert "stacks add up to the ledger" in [check.name for check in verify(seen)]
     assert not any(seen.manifest["probe"]["trouble"].values())  # type: ignore[typeddict-item]
     happened = seen.manifest["probe"]["stacks_seen"]  # type: ignore[typeddict-item]
@@ -81,14 +62,14 @@ def test_stacks_add_up(both: tuple[Recording, Recording]) -> None:
 def test_the_ledger_is_the_same(both: tuple[Recording, Recording]) -> None:
     keys = ["phase", "role", "operation", "function", "space"]
     ledgers = [one.ledger.astype(dict.fromkeys(keys[1:], str)) for one in both]
-    if both[0].manifest["guest"]["kind"] == "osv":  # its kernel does not do the same twice: see test_osv.py
+    if kind_of(both[0]) == "osv":  # its kernel does not do the same twice: see test_osv.py
         ledgers = [one[one["function"].str.startswith("stacks_")] for one in ledgers]
     sums = [one.groupby(keys)[COUNTS].sum() for one in ledgers]
     pd.testing.assert_frame_equal(*sums)
     without, stacks = both[0].frame("events"), both[1].frame("events")
     assert (without["stack"] == -1).all()
     assert (stacks["stack"] >= 0).all()
-    if both[0].manifest["guest"]["kind"] == "osv":
+    if kind_of(both[0]) == "osv":
         return
     assert without.drop(columns="stack").astype(str).equals(stacks.drop(columns="stack").astype(str))
 
@@ -142,7 +123,7 @@ def test_threads_have_stacks_of_their_own(both: tuple[Recording, Recording]) -> 
 
 
 def test_handlers_of_signals(both: tuple[Recording, Recording]) -> None:
-    if both[1].manifest["guest"]["kind"] == "osv":
+    if kind_of(both[1]) == "osv":
         pytest.skip("OSv runs handlers in threads of their own")
     stacks, ops = both[1].frame("stacks"), OPS[SIGNALS]
     lines = [line for line in folded(both[1], [SIGNALS]) if "stacks_handler" in line]
@@ -152,3 +133,27 @@ def test_handlers_of_signals(both: tuple[Recording, Recording]) -> None:
     handler = frames[frames["function"] == "stacks_handler"]["frame"]
     mine = stacks[(stacks["phase"] == SIGNALS) & stacks["stack"].isin(handler)]
     assert mine["calls"].sum() == ops
+
+
+# -- exceptions --------------------------------------------------------------------------------------------------------
+
+ROUNDS, UNWOUND = 41, 12  # in exceptions.cc; how often a round goes on in a frame further down
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
+@pytest.mark.parametrize(("spec", "linked"), [("linux", "-static"), ("linux", "-pie"), ("osv:static", "-static")])
+def test_exceptions_go_back_to_the_frame_that_catches_them(tmp_path: Path, spec: str, linked: str) -> None:
+    program, source = tmp_path / "exceptions", Path(__file__).with_name("exceptions.cc")
+    subprocess.run(["g++", "-O1", "-fPIE", linked, source, "-o", program], check=True, timeout=60)
+    window = ("--window", "symbol:stacks_rounds..symbol:stacks_over", "--ops", str(ROUNDS))
+    seen = record(str(program), spec_of(spec), tmp_path / "out", "--stacks", *window)
+    assert failed(seen) == []
+    happened = seen.manifest["probe"]["stacks_seen"]  # type: ignore[typeddict-item]
+    assert (happened["unwound"], happened["full"]) == (UNWOUND * ROUNDS, 0)
+    assert linked == "-pie" or happened["resync"] == 0  # the machine's libraries have functions without names
+    thrown, cleaned = ([" ".join([name] * depth) for depth in range(1, DEPTH + 1)] for name in ("throw", "cleaned"))
+    once = ["catch", "outside", "outside leaf", "outside again", "outside again leaf"]
+    once += [f"{where} {path}" for where in ("catch", "outside again") for path in thrown]
+    once += [f"catch {path}{leaf}" for path in cleaned for leaf in ("", " leaf")]
+    expected = {f"rounds {path}": ROUNDS for path in once} | {"rounds catch leaf": 3 * ROUNDS}
+    assert calls(seen, 1) == expected | {"over": 1}

@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
 
-import images
 from analysis.verify import verify
-from probes import recording
 from probes.recording import Recording
-from profiler.cli.main import main
-from profiler.machine import qemu
+from tests.guests.common import failed, kind_of, record, spec_of
 
 PHASES = "null-call,mutex-contended,condvar-pingpong"
-pytestmark = [
-    pytest.mark.skipif(shutil.which(qemu.PROGRAM) is None, reason=f"no {qemu.PROGRAM} on this machine"),
-    pytest.mark.timeout(600),
-]
-
-
-def guest_of(kind: str) -> str:
-    """A guest of a kind whose kernel is here; Linux's is fetched."""
-    ready = [guest.name for guest in images.list_guests() if (guest.kind, guest.state) == (kind, "ready")]
-    if not ready and kind != "linux":
-        pytest.skip(f"no {kind} kernel: weaklink guests add")
-    return "linux" if kind == "linux" else ready[0]
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module", params=["linux", "osv", "freebsd"])
 def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recording:
     """The tour's phases of several threads, with two vCPUs."""
-    guest, out = guest_of(request.param), tmp_path_factory.mktemp("two")
-    words = ["--guests", guest, "--vcpus", "2", "--seeds", "1", "--phases", PHASES, "--out", str(out)]
-    assert main(["run", "tour", *words]) == 0
-    (place,) = recording.find(out)
-    return recording.read(place)
+    out = tmp_path_factory.mktemp("two")
+    return record("tour", spec_of(request.param), out, "--vcpus", "2", "--phases", PHASES)
 
 
 def test_it_adds_up_and_says_what_it_is(two: Recording) -> None:
-    checks = verify(two)
-    assert [f"{check.name}: {check.phase}: {check.detail}" for check in checks if not check.ok] == []
-    assert any("statistical" in check.detail for check in checks)
+    assert failed(two) == []
+    assert any("statistical" in check.detail for check in verify(two))
     probe, machine = two.manifest["probe"], two.manifest["qemu"]
     assert (probe["statistical"], machine["vcpus"], machine["icount"]) == (True, 2, "off")
     assert "thread=multi" in machine["command"]
@@ -68,7 +48,7 @@ def running(events: pd.DataFrame, vcpu: int, threads: set[int]) -> np.ndarray:  
 
 
 def test_threads_of_the_app_run_at_the_same_time(two: Recording) -> None:
-    if two.manifest["guest"]["kind"] == "osv":
+    if kind_of(two) == "osv":
         pytest.skip("OSv leaves threads that wait for each other on one CPU")
     events = two.frame("events", ["time", "vcpu", "thread", "kind", "value", "how"])
     app = set(events.loc[events["kind"] == "op-enter", "thread"].tolist())

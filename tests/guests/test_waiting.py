@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pandas as pd
 import pytest
 
-from images import GuestSpec
-from images.apps import describe
-from probes import recording
 from probes.recording import Recording
-from profiler.cli.main import main
-from profiler.machine import qemu
-from tests.guests.test_linux import events_of
-from tests.guests.test_outcomes import APPS, FETCH_FAILED, KINDS, kind_of, spec_of
+from tests.guests.common import events_of, kind_of, record, spec_of
+from tests.guests.test_outcomes import KINDS
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which(qemu.PROGRAM) is None, reason=f"no {qemu.PROGRAM} on this machine"),
-    pytest.mark.timeout(300),
-]
+pytestmark = pytest.mark.timeout(300)
 
 WAITERS, FUTEXES, WRITERS, DATAGRAMS, CONNECTIONS = 13, 11, 5, 17, 19
 HELD, CHANGED, INODE, PACKETS, CONNECTED = range(1, 6)  # phases
@@ -30,14 +20,7 @@ SPIN_LOCKS = {"native_queued_spin_lock_slowpath", "queued_read_lock_slowpath", "
 
 @pytest.fixture(scope="module", params=KINDS)
 def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    spec, out = spec_of(request.param), tmp_path_factory.mktemp("waiting")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(describe, "HERE", APPS)
-        code = main(["run", "waiting", "--guests", spec, "--seeds", "1", "--out", str(out)])
-    if code == FETCH_FAILED:
-        pytest.skip(f"the kernel of {spec} cannot be fetched from here")
-    assert code == 0
-    return recording.read(out / "waiting" / GuestSpec.parse(spec).directory_name() / "seed-1")
+    return record("waiting", spec_of(request.param), tmp_path_factory.mktemp("waiting"))
 
 
 def waits(seen: Recording, phase: int | None = None) -> pd.DataFrame:
@@ -45,7 +28,7 @@ def waits(seen: Recording, phase: int | None = None) -> pd.DataFrame:
     events = events_of(seen)
     events = events[events["kind"].isin(["lock-contended", "lock-acquired"])]
     locks = seen.frame("locks").set_index("address")["name"].astype(str)
-    events = events.assign(lock=events["value"].map(locks).fillna(""), how=events["how"].astype(object))
+    events = events.assign(lock=events["value"].map(locks).fillna(""))
     return events if phase is None else events[events["phase"] == phase]
 
 
@@ -144,21 +127,21 @@ def test_nobody_spins_on_one_processor(seen: Recording) -> None:
 def test_each_datagram_is_a_packet_sent_and_one_received(seen: Recording) -> None:
     events = events_of(seen)
     packets = events[(events["kind"] == "packet") & (events["phase"] == PACKETS)]
-    lengths = packets.groupby(packets["how"].astype(str))["value"].agg(["size", "min", "max"])
+    lengths = packets.groupby("how")["value"].agg(["size", "min", "max"])
     received = BYTES + HEADERS
     sent = received + (ETHERNET if kind_of(seen) == "linux" else 0)
     assert lengths.to_dict("index") == {
         "sent": {"size": DATAGRAMS, "min": sent, "max": sent},
         "received": {"size": DATAGRAMS, "min": received, "max": received},
     }
-    order = packets["how"].astype(str).tolist()
+    order = packets["how"].tolist()
     assert order == ["sent", "received"] * DATAGRAMS
 
 
 def test_all_that_is_sent_is_received(seen: Recording) -> None:
     events = events_of(seen)
     packets = events[events["kind"] == "packet"]
-    counts = packets["how"].astype(str).value_counts().to_dict()
+    counts = packets["how"].value_counts().to_dict()
     assert counts["sent"] > 2 * DATAGRAMS
     assert abs(counts["sent"] - counts["received"]) <= 1, "all but what is under way at the end"
     assert packets["value"].min() > 0
@@ -167,7 +150,7 @@ def test_all_that_is_sent_is_received(seen: Recording) -> None:
 def test_each_connection_is_as_many_packets(seen: Recording) -> None:
     events = events_of(seen)
     packets = events[(events["kind"] == "packet") & (events["phase"] == CONNECTED)]
-    counts = packets["how"].astype(str).value_counts().to_dict()
+    counts = packets["how"].value_counts().to_dict()
     assert counts["sent"] == counts["received"]
     assert counts["sent"] % CONNECTIONS == 0
     assert counts["sent"] // CONNECTIONS >= 6, "three to open it, three or four to close it"

@@ -195,24 +195,6 @@ bool guest_memory(uint64_t addr, void *to, size_t n)
     return true;
 }
 
-/* Parts that need a QEMU are not asked here. */
-struct qemu_plugin_hwaddr *qemu_plugin_get_hwaddr(qemu_plugin_meminfo_t info, uint64_t vaddr)
-{
-    return (void)info, (void)vaddr, NULL;
-}
-bool qemu_plugin_hwaddr_is_io(const struct qemu_plugin_hwaddr *where)
-{
-    return where != NULL;
-}
-__attribute__((weak)) void window_listen(struct vcpu *vcpu)
-{
-    (void)vcpu;
-}
-__attribute__((weak)) void window_first_block(struct vcpu *vcpu)
-{
-    (void)vcpu;
-}
-
 static struct vcpu *const v = vcpus;
 
 static void in_context(uint8_t role)

@@ -4,60 +4,12 @@
  * test_exec_stacks.py.  A line is "s PC FUNCTION ENTRY LEAVES RET USER HOOK", HOOK being - s(yscall) i(nterrupt)
  * e(xception), or "t OLD NEW": the thread of one task is switched to another's.
  */
-#include "guest.h"
 #include "switches.h"
 #include "state.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-bool clock_known(void)
-{
-    return false;
-}
-int64_t clock_read(void)
-{
-    return 0;
-}
-uint64_t clock_host(void)
-{
-    return 0;
-}
-bool guest_register(enum guest_register n, uint64_t *value)
-{
-    (void)n, (void)value;
-    return false;
-}
-bool guest_flags(uint64_t *value)
-{
-    (void)value;
-    return false;
-}
-bool guest_memory(uint64_t addr, void *to, size_t n)
-{
-    (void)addr, (void)to, (void)n;
-    return false;
-}
-void window_listen(struct vcpu *vcpu)
-{
-    (void)vcpu;
-}
-void window_first_block(struct vcpu *vcpu)
-{
-    (void)vcpu;
-}
-
-struct qemu_plugin_hwaddr *qemu_plugin_get_hwaddr(qemu_plugin_meminfo_t info, uint64_t vaddr)
-{
-    (void)info, (void)vaddr;
-    return NULL;
-}
-bool qemu_plugin_hwaddr_is_io(const struct qemu_plugin_hwaddr *where)
-{
-    (void)where;
-    return false;
-}
 
 static void path(uint32_t node)
 {

@@ -96,9 +96,17 @@ def test_a_phase_that_is_not_there_is_refused(places: Path, tmp_path: Path, caps
     assert not (tmp_path / "a.recordings").exists()
 
 
-@pytest.mark.parametrize("out", ["a.txt", "nowhere/a.recordings", "out"])
+@pytest.mark.parametrize("out", ["a.txt", "nowhere/a.recordings", "out", "/proc/a.recordings"])
 def test_a_place_that_is_none_is_refused(places: Path, tmp_path: Path, out: str) -> None:
     assert main(["pack", str(places), "--out", str(tmp_path / out)]) == 2
+
+
+def test_recordings_are_not_unpacked_where_nothing_can_be_written(
+    packed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in (packed, packed / "below", Path("/proc/x")):  # a file, in a file, and where no directory can be made
+        assert main(["unpack", str(packed), "--out", str(place)]) == 2
+        assert f"{place} cannot be written" in capsys.readouterr().err
 
 
 # -- archives that are not to be believed ------------------------------------------------------------------------------

@@ -14,7 +14,18 @@ import pytest
 
 from tests.equality import freebsd, ktrace, linux, osv, probe, scheduling, strace, tracepoints
 from tests.equality.__main__ import table
-from tests.equality.sequences import FAILED, NEVER, OK, UNKNOWN, Call, Comparison, Malformed, compare
+from tests.equality.sequences import (
+    FAILED,
+    NEVER,
+    OK,
+    UNKNOWN,
+    Call,
+    Comparison,
+    Malformed,
+    Thread,
+    compare,
+    unexplained,
+)
 from tests.equality.tracepoints import Record
 
 # -- sequences ---------------------------------------------------------------------------------------------------------
@@ -22,11 +33,7 @@ from tests.equality.tracepoints import Record
 SEEN = [Call("open", OK), Call("read", FAILED), Call("read", OK), Call("close", OK), Call("exit", NEVER)]
 
 
-def nothing(guest: Call | None, watched: Call | None) -> str:
-    return ""
-
-
-def compared(guest: list[Call], watched: list[Call], explain: Callable[..., str] = nothing) -> Comparison:
+def compared(guest: list[Call], watched: list[Call], explain: Callable[..., str] = unexplained) -> Comparison:
     into = Comparison("x")
     compare(into, "thread 1", guest, watched, explain)
     return into
@@ -48,7 +55,7 @@ def spoilt() -> Iterator[list[Call]]:
 
 
 @pytest.mark.parametrize("wrong", list(spoilt()), ids=str)
-@pytest.mark.parametrize("explain", [nothing, linux._explain, freebsd._explain, osv._explain, scheduling.explain])
+@pytest.mark.parametrize("explain", [unexplained, freebsd._explain, osv._explain, scheduling.explain])
 def test_every_difference_fails(wrong: list[Call], explain: Callable[..., str]) -> None:
     sure = [call for call in SEEN if call.name != "exit"]  # OSv has no record of that
     for guest, watched in (
@@ -119,12 +126,12 @@ def test_what_is_no_log_of_straces_is_refused(line: str) -> None:
         strace.parse(line.split("\n"))
 
 
-def watched(**threads: tuple[list[str], list[int]]) -> dict[int, probe.Watched]:
-    return {int(name[1:]): probe.Watched([Call(one) for one in calls], made) for name, (calls, made) in threads.items()}
+def watched(**threads: tuple[list[str], list[int]]) -> dict[int, Thread]:
+    return {int(name[1:]): Thread([Call(one) for one in calls], made) for name, (calls, made) in threads.items()}
 
 
-def traced() -> defaultdict[int, strace.Traced]:
-    return defaultdict(strace.Traced, strace.parse(LOG.splitlines()))
+def traced() -> defaultdict[int, Thread]:
+    return defaultdict(Thread, strace.parse(LOG.splitlines()))
 
 
 def test_threads_are_the_same_who_were_made_alike() -> None:

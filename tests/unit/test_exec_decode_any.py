@@ -80,12 +80,12 @@ def test_any_summary(tmp_path: Path, text: bytes) -> None:
         {},
         optional={
             **dict.fromkeys(("complete", "ledger_written", "clock", "guest", "exact"), anything),
-            **dict.fromkeys(("lost_events", "fired", "locks", "threads"), anything),
+            **dict.fromkeys(("lost_events", "fired", "locks", "threads", "stacks", "vcpus"), anything),
             "points": st.one_of(anything, st.lists(point, max_size=6)),
             "trouble": st.one_of(anything, st.fixed_dictionaries(dict.fromkeys(summary()["trouble"], number))),
         },
     )
 )
 def test_any_field_of_a_summary(tmp_path: Path, changes: dict[str, Any]) -> None:
-    write(tmp_path, about=summary() | changes)
+    write(tmp_path, about=summary(**changes))
     try_to_decode(tmp_path)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from probes import recording
 from probes.symbols import SymbolTable, find_data
 from profiler.errors import ArtifactCorrupt
 from tests import machine_code
@@ -130,6 +131,14 @@ class TestListing:
     def test_names_are_safe_to_print(self) -> None:
         (name,) = SymbolTable.from_nm("1000 4 T evil\u202e\x1b[31m\n").names
         assert name.isprintable()
+
+    @pytest.mark.parametrize("letter", ["x", "\u202e", "\U0001f980"])
+    def test_names_are_no_longer_than_recordings_take_and_still_differ(self, letter: str) -> None:
+        begins = "f" + letter * 5000
+        short, first, second = SymbolTable.from_nm(f"1000 4 T f\n2000 4 T {begins}a\n3000 4 T {begins}b\n").names
+        assert short == "f"
+        assert first != second
+        assert all(3900 < len(f"deferred:{name}".encode()) < recording.STRING_BYTES for name in (first, second))
 
 
 ASSEMBLY = """
