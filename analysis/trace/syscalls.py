@@ -32,7 +32,7 @@ def answer(trace: Trace, *, nested: bool = False) -> Answer:
     Raises NothingToShow if there is no such event.
     """
     rows, names, never = Rows(), list(NAMES), 0
-    for line, calls, _ in trace.lines(columns=("how", "name", "value")):
+    for line, calls, _ in trace.lines():
         calls = outermost(line, "syscall-enter", "syscall-exit") if nested else _asked(line, calls)
         names = list(line.window.names)
         calls = calls.where(trace.mine(line)[line.thread[calls.seen]])

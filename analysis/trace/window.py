@@ -81,7 +81,7 @@ _COLUMNS: Final = {
     "time": np.int64, "vcpu": np.int8, "thread": np.int32, "kind": np.int8, "name": np.int32, "how": np.int8,
     "value": np.int64, "stack": np.int32,
 }  # fmt: skip
-_UNASKED: Final = ("how", "value", "stack", "name")
+_UNASKED: Final = ("how", "stack", "name")
 
 
 class Coder:
@@ -141,20 +141,21 @@ def windows(recording: Recording, phases: Collection[int], kinds: Collection[str
 
 def pieces(recording: Recording, names: Coder, columns: Collection[str] = _UNASKED
            ) -> Iterator[dict[str, npt.NDArray[Any]]]:  # fmt: skip
-    """All events in order, some thousand at a time, as arrays; names as numbers that ``names`` gave them."""
+    """All events in order, some thousand at a time, as arrays; names as numbers that ``names`` gave them.
+
+    Of the columns of ``_UNASKED`` only those in ``columns``.
+    """
     fixed = {"kind": Coder(EVENT_KINDS, closed=True), "how": Coder(HOWS, closed=True), "name": names}
-    wanted = [column for column in _COLUMNS if column not in _UNASKED or column in columns or column == "value"]
+    wanted = [column for column in _COLUMNS if column not in _UNASKED or column in columns]
     for batch in recording.batches("events", wanted):
         rows: dict[str, npt.NDArray[Any]] = {}
-        for column, dtype in _COLUMNS.items():
-            if column not in wanted:
-                rows[column] = np.zeros(batch.num_rows, dtype=dtype)
-            elif column in fixed:
-                rows[column] = fixed[column].codes(batch.column(column)).astype(dtype)
+        for column in wanted:
+            if column in fixed:
+                rows[column] = fixed[column].codes(batch.column(column)).astype(_COLUMNS[column])
+                if rows[column].min(initial=0) < 0:
+                    raise RecordingInvalid("there are events of a kind that this weaklink does not know")
             else:
                 rows[column] = batch.column(column).to_numpy(zero_copy_only=False)
-        if len(rows["kind"]) and (rows["kind"].min() < 0 or rows["how"].min() < 0):
-            raise RecordingInvalid("there are events of a kind that this weaklink does not know")
         yield rows
 
 
@@ -194,6 +195,7 @@ def _window(part: _Part, end: int, since: int, names: Sequence[str]) -> Window:
     begin = min(part.opened + since, end)
     columns: dict[str, Any] = {
         name: np.concatenate([np.empty(0, dtype=dtype), *(rows.pop(name) for rows in part.rows)])
+        if not part.rows or name in part.rows[0] else np.zeros(part.size, dtype=dtype)
         for name, dtype in _COLUMNS.items()
-    }
+    }  # fmt: skip
     return Window(part.phase, part.opened, begin, end, **columns, names=names, running=part.running)

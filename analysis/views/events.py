@@ -23,7 +23,10 @@ _CALLS: Final = ("op-exit", "syscall-exit")
 
 
 def text(rows: Rows, threads: Threads, locks: Mapping[int, str], width: int) -> Iterator[str]:
-    """A line per event: ns since the phase began, thread, and what happened, indented by what it happened in."""
+    """A line per event: ns since the phase began, thread, and what happened, indented by what it happened in.
+
+    Where its stack is known that is in a line below, the innermost function first.
+    """
     phase = None
     titles: dict[int, str] = {}
     for piece in rows:
@@ -36,6 +39,8 @@ def text(rows: Rows, threads: Threads, locks: Mapping[int, str], width: int) -> 
                 who = titles[row[3]] = fit(clean(threads.title(row[3])), _WHO)
             said = f"{row[1]:>12,}  {who} {'  ' * min(row[4], _DEEPEST)}{_said(row, threads, locks)}"
             yield fit(said, width).rstrip() + "\n"
+            if row[9]:
+                yield fit(f"{'':14}in {clean(row[9])}", width).rstrip() + "\n"
 
 
 def _said(row: tuple[Any, ...], threads: Threads, locks: Mapping[int, str]) -> str:
@@ -51,8 +56,6 @@ def _said(row: tuple[Any, ...], threads: Threads, locks: Mapping[int, str]) -> s
         shown.append(f"{number(value)} ns")
     elif kind == "packet" and value >= 0:
         shown.append(f"{value:,} bytes")
-    if row[9]:
-        shown.append(f"in {clean(row[9])}")
     return " ".join(filter(None, shown))
 
 

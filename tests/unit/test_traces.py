@@ -207,6 +207,8 @@ def test_events_of_a_kind_a_span_and_a_thread(one: Path, capsys: pytest.CaptureF
     found = rows(capsys, "events", one, "--since", "20", "--until", "0.05us", "--thread", "0")
     assert [some(row, "kind", "depth") for row in found] == [("syscall-enter", "1"), ("lock-contended", "2")]
     assert len(rows(capsys, "events", one, "--limit", "5")) == 5
+    said = text(capsys, "events", one, "--kind", "lock-contended", "--stacks").splitlines()
+    assert said[3] == " " * 14 + "in vfs_read < read < main"
     assert [row["stack"] for row in rows(capsys, "events", one, "--kind", "lock-contended", "--stacks")] == [
         "vfs_read < read < main"]  # fmt: skip
 
