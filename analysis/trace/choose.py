@@ -75,8 +75,8 @@ def choose(recordings: Sequence[Recording], wanted: Wanted, *, events: bool = Tr
     ]
     if wanted.thread is not None and not any(one.knows(wanted.thread) for one in traces):
         there = dict.fromkeys(name for one in traces for name in one.threads.names if name)
-        raise UsageError(f"there is no thread {wanted.thread[:80]!r}",
-                         hint=f"by number, role ({', '.join(ROLES)}), or name: {some(list(there), 12)}")  # fmt: skip
+        raise NothingToShow(f"there is no thread {wanted.thread[:80]!r}",
+                            hint=f"by number, role ({', '.join(ROLES)}), or name: {some(list(there), 12)}")  # fmt: skip
     notes += dict.fromkeys(said for one in traces if (said := statistical(one.recording.manifest)))
     return traces, notes
 

@@ -306,7 +306,7 @@ def test_the_first_seed_is_taken_unless_another_is_named(tmp_path: Path, capsys:
         (["switches", "--thread", "kernel"], 3, "linux has no switch of thread kernel in phase locked"),
         (
             ["syscalls", "--thread", "nobody"],
-            2,
+            3,
             "there is no thread 'nobody'\n  -> by number, role (main, app, kernel, "
             "idle), or name: app, =worker and swapper",
         ),
