@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.folded import folded
 from analysis.verify import verify
+from analysis.views.folded import folded
 from probes.recording import Recording
 from tests.guests.common import failed, kind_of, record, spec_of
 
