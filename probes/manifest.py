@@ -13,6 +13,14 @@ from profiler.errors import RecordingInvalid
 AGAIN: Final = "Record it again: remove the directory and repeat the `weaklink run` that made it."
 
 
+class ScalesManifest(TypedDict):
+    """Which series a phase is of, which does the same with more and more of ``unit``, and with how many of it."""
+
+    series: str
+    unit: str
+    load: int
+
+
 class PhaseManifest(TypedDict):
     """What the app declares of a phase: its question, its ops, and the calls that it makes for sure."""
 
@@ -23,6 +31,7 @@ class PhaseManifest(TypedDict):
     ops: int
     calls: dict[str, int]
     varies: list[str]
+    scales: NotRequired[ScalesManifest]
 
 
 class AppManifest(TypedDict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -98,7 +98,8 @@ class Known:
         """As app.toml declares them."""
         return [
             {"number": phase.number, "name": phase.name, "question": phase.question, "op": phase.op, "ops": phase.ops,
-             "calls": dict(phase.calls), "varies": sorted(phase.varies)}
+             "calls": dict(phase.calls), "varies": sorted(phase.varies),
+             **({"scales": asdict(phase.scales)} if phase.scales else {})}
             for phase in self._app.phases
             if phase.name in self._selected or not self._selected
         ]  # fmt: skip

@@ -16,6 +16,15 @@ HERE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
+class Scales:
+    """A phase of a series that does the same with more and more of something: ``load`` of ``unit``."""
+
+    series: str
+    unit: str
+    load: int
+
+
+@dataclass(frozen=True)
 class Phase:
     """One numbered phase of an app, as its ``app.toml`` declares it.
 
@@ -31,6 +40,7 @@ class Phase:
     ops: int
     calls: Mapping[str, int] = field(hash=False)
     varies: frozenset[str]
+    scales: Scales | None = None
 
 
 @dataclass(frozen=True)
@@ -93,4 +103,12 @@ def _phase(table: Mapping[str, Any]) -> Phase:
         ops=int(table["ops"]),
         calls=MappingProxyType({str(call): int(count) for call, count in table.get("calls", {}).items()}),
         varies=frozenset(map(str, table.get("varies", []))),
+        scales=_scales(table["scales"]) if "scales" in table else None,
     )
+
+
+def _scales(table: Mapping[str, Any]) -> Scales:
+    found = Scales(str(table["series"]), str(table["unit"]), int(table["load"]))
+    if found.load < 1:
+        raise ValueError("a load is at least 1")
+    return found

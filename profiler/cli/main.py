@@ -22,6 +22,7 @@ from profiler.cli import (
     packets,
     report,
     run,
+    scale,
     stacks,
     switches,
     syscalls,
@@ -33,7 +34,7 @@ from profiler.errors import DiskFull, UsageError, WeaklinkError, no_room
 
 VERBS = (
     run, verify, explain, report, top, syscalls, switches, locks, waits, events, packets, stacks,
-    pack, guests, maps, doctor, demo,
+    scale, pack, guests, maps, doctor, demo,
 )  # fmt: skip
 INTERRUPTED = 130
 

@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (ROOT / "docs" / "traces.md", ROOT / "docs" / "waits.md", ROOT / "README.md")
+PAGES = (ROOT / "docs" / "traces.md", ROOT / "docs" / "waits.md", ROOT / "docs" / "scaling.md", ROOT / "README.md")
 _EXAMPLE = re.compile(r"```console\n\$ weaklink ([^\n]*)\n(.*?)```", re.DOTALL)
 
 

@@ -12,7 +12,7 @@ ALL = examples()
 
 
 def test_every_trace_command_has_an_example() -> None:
-    verbs = ("syscalls", "switches", "locks", "waits", "top", "events", "packets")
+    verbs = ("syscalls", "switches", "locks", "waits", "top", "events", "packets", "scale")
     assert {command.split()[0] for command, _ in ALL} == set(verbs)
 
 

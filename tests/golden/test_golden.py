@@ -16,7 +16,7 @@ from probes.events import SCHEMA_VERSION
 from profiler import recorded
 from profiler.cli.main import main
 from tests.golden import refresh
-from tests.golden.refresh import GOLDEN, Golden
+from tests.golden.refresh import ALL, GOLDEN, Golden
 from tests.guests.common import calls
 from tests.traces_agree import disagreements
 
@@ -25,6 +25,7 @@ LARGEST = 3_000_000  # bytes of all archives: what a refresh adds to the reposit
 
 LINUX = GOLDEN["linux"]
 each = pytest.mark.parametrize("golden", GOLDEN.values(), ids=GOLDEN)
+every = pytest.mark.parametrize("golden", ALL.values(), ids=ALL)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def compared() -> Comparison:
     return LINUX.comparison()
 
 
-@each
+@every
 def test_all_are_here(golden: Golden) -> None:
     found = sorted((one.spec, one.seed) for one in golden.recordings())
     assert found == sorted((guest, seed + 1) for guest in golden.guests for seed in range(golden.seeds))
@@ -43,13 +44,13 @@ def test_the_ones_that_come_with_weaklink_are_golden() -> None:
     assert set(recorded.archives().values()) <= kept
 
 
-@each
+@every
 def test_the_trace_of_each_agrees_with_its_ledger(golden: Golden) -> None:
     first = {one.spec: one for one in sorted(golden.recordings(), key=lambda one: -one.seed)}
     assert [text for one in first.values() for text in disagreements(one)] == []
 
 
-@each
+@every
 def test_each_adds_up(golden: Golden) -> None:
     for seen in golden.recordings():
         assert seen.manifest["schema"] == SCHEMA_VERSION
@@ -65,7 +66,7 @@ def test_sqlite_asks_for_the_same_from_every_seed() -> None:
     assert set(map(len, found.values())) == {GOLDEN["sqlite"].seeds}
 
 
-@each
+@every
 def test_verify_says_so(golden: Golden, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(golden.place)]) == 0
     assert capsys.readouterr().out.count("checks hold") == len(golden.guests) * golden.seeds
@@ -128,10 +129,10 @@ def test_the_emulators_share_is_said_in_markdown(capsys: pytest.CaptureFixture[s
 
 
 def test_they_are_small() -> None:
-    assert sum(golden.place.stat().st_size for golden in GOLDEN.values()) < LARGEST
+    assert sum(golden.place.stat().st_size for golden in ALL.values()) < LARGEST
 
 
-@each
+@every
 def test_they_name_no_machine(golden: Golden) -> None:
     with zipfile.ZipFile(golden.place) as archived:
         described = json.loads(archived.read("recordings.json"))

@@ -50,7 +50,7 @@ def _phase_lines(text: str) -> dict[str, list[str]]:
 # ---- app.toml
 
 
-@pytest.mark.parametrize(("name", "phases"), [("tour", 22), ("sqlite", 11)])
+@pytest.mark.parametrize(("name", "phases"), [("tour", 22), ("sqlite", 11), ("crowd", 24)])
 def test_every_phase_has_a_prime_number_of_ops_and_a_number_of_its_own(name: str, phases: int) -> None:
     app = apps.load(name)
     assert len(app.phases) == phases

@@ -317,7 +317,7 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             assert main(["waits", str(tmp_path), option, "--format", form]) == 0
             assert "waits_for" in (said := capsys.readouterr().out) or '"path"' in said or ",path," in said
     assert main(["waits", str(tmp_path), "--graph", "--path"]) == 2
-    assert main(["waits", str(tmp_path), "--graph", "--thread", "nobody"]) == 3
+    assert main(["waits", str(tmp_path), "--graph", "--thread", "idle"]) == 3
 
 
 def test_an_interrupt_that_wakes_is_a_node(tmp_path: Path) -> None:
