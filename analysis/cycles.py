@@ -139,27 +139,32 @@ def bounds(counts: Floats, lows: Floats, highs: Floats) -> tuple[Floats, Floats]
 
 
 def on_each(base: Floats, other: Floats, lists: Sequence[PriceList]) -> tuple[Modelled, ...]:
-    """``modelled`` on several machines."""
-    return tuple(modelled(base, other, prices) for prices in lists)
+    """What two guests cost on each machine, given how many of each of CLASSES they execute."""
+    lows, highs = (np.stack(ends) for ends in zip(*(prices.ends for prices in lists), strict=True))
+    delta = difference(base, other)
+    sides = np.stack([base, other, delta])
+    least, most = bounds(sides[:, None, :], lows, highs)
+    occurs = (base != 0) | (other != 0)
+    found = []
+    for at, prices in enumerate(lists):
+        ranges = [Range(low, high) for low, high in zip(least[:, at].tolist(), most[:, at].tolist(), strict=True)]
+        sign = _sign(ranges[2])
+        without = np.flatnonzero(np.isinf(highs[at]) & occurs).tolist()
+        found.append(Modelled(
+            machine=prices.name,
+            base=ranges[0],
+            other=ranges[1],
+            delta=ranges[2],
+            sign=sign,
+            decider=_decider(delta, lows[at], highs[at]) if sign == "depends on prices" else None,
+            unlimited={CLASSES[column]: (float(base[column]), float(other[column])) for column in without},
+        ))  # fmt: skip
+    return tuple(found)
 
 
 def modelled(base: Floats, other: Floats, prices: PriceList) -> Modelled:
-    """What two guests cost on a machine, given how many of each of CLASSES they execute."""
-    lows, highs = prices.ends
-    delta = difference(base, other)
-    least, most = bounds(np.stack([base, other, delta]), lows, highs)
-    ranges = [Range(low, high) for low, high in zip(least.tolist(), most.tolist(), strict=True)]
-    sign = _sign(ranges[2])
-    without = np.flatnonzero(np.isinf(highs) & ((base != 0) | (other != 0))).tolist()
-    return Modelled(
-        machine=prices.name,
-        base=ranges[0],
-        other=ranges[1],
-        delta=ranges[2],
-        sign=sign,
-        decider=_decider(delta, lows, highs) if sign == "depends on prices" else None,
-        unlimited={CLASSES[at]: (float(base[at]), float(other[at])) for at in without},
-    )
+    """The same on one machine."""
+    return on_each(base, other, [prices])[0]
 
 
 def difference(base: Floats, other: Floats) -> Floats:

@@ -10,6 +10,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,7 +61,7 @@ class PriceList:
     prices: Mapping[str, Price]  # those of CLASSES that have one
     sources: Mapping[str, Source]
 
-    @property
+    @cached_property
     def ends(self) -> tuple[Floats, Floats]:
         """The lowest and the highest price of each of CLASSES, in cycles; from 0 to infinity where there is none."""
         unknown = Price(0.0, math.inf, (), "")

@@ -102,6 +102,8 @@ UNEXPLAINED = {
 """Archives that ``weaklink explain`` has no text of here."""
 ALL = {**GOLDEN, **UNEXPLAINED}
 KEYS = HERE / "findings.keys"
+PRICED = HERE / "redis.skylake-sp.txt"
+"""What ``weaklink explain`` says of one of them with the prices of one machine."""
 
 
 @cache
@@ -113,6 +115,13 @@ def keys() -> str:
     """The fields of ``findings.json``, a line each; [] stands for any number of items."""
     every = (path for golden in GOLDEN.values() for path in _paths(json.findings(golden.comparison()), ""))
     return "".join(f"{path}\n" for path in sorted(set(every)))
+
+
+def priced() -> str:
+    """What belongs into ``PRICED``."""
+    name, machine, _ = PRICED.name.split(".")
+    place = GOLDEN[name].place.relative_to(examples.ROOT)
+    return examples.said(f"explain {place} --against {GOLDEN[name].guests[0]} --prices {machine}")
 
 
 def _paths(value: Any, where: str) -> Iterator[str]:
@@ -138,4 +147,5 @@ if __name__ == "__main__":
         if name in GOLDEN:
             GOLDEN[name].text.write_text(GOLDEN[name].explained(), encoding="utf-8")
     KEYS.write_text(keys(), encoding="utf-8")
+    PRICED.write_text(priced(), encoding="utf-8")
     examples.rewrite()

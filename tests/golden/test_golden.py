@@ -92,6 +92,12 @@ def test_it_is_explained_in_the_same_words(golden: Golden, capsys: pytest.Captur
     assert max(map(len, said.splitlines())) <= 80
 
 
+def test_one_machine_has_the_same_prices_for_it() -> None:
+    said = refresh.priced()
+    assert said.splitlines() == refresh.PRICED.read_text(encoding="utf-8").splitlines(), REFRESH
+    assert max(map(len, said.splitlines())) <= 80
+
+
 def test_findings_have_the_same_fields(capsys: pytest.CaptureFixture[str]) -> None:
     assert refresh.keys() == refresh.KEYS.read_text(encoding="utf-8"), REFRESH
     assert main(["explain", str(LINUX.place), "--against", "linux", "--format", "json"]) == 0
