@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.trace import syscalls, waits
+from analysis.trace import paths, syscalls, waits
+from analysis.trace.cascade import cascade
+from analysis.trace.spans import spans
 from analysis.trace.trace import Trace
 from probes.recording import Recording
 from profiler.errors import NothingToShow
@@ -40,7 +42,36 @@ def _of_phase(seen: Recording, number: int) -> Iterator[str]:
         yield from _idle(trace, {(str(role), str(operation)): int(ns) for (role, operation), ns in
                                  ledger[ledger["idle_ns"] > 0].groupby(["role", "operation"], observed=True)["idle_ns"]
                                  .sum().items()})  # fmt: skip
+        yield from _waits(trace)
     yield from _calls(seen, trace, number)
+
+
+def _waits(trace: Trace) -> Iterator[str]:
+    """Waits add up to the time off the CPU, and what they come down to adds up to them, each; nothing is cut."""
+    for line, _, doing in trace.lines():
+        found = spans(line, doing)
+        off = np.bincount(found.thread, weights=found.ns * found.waiting, minlength=len(line.threads))
+        if off.astype(int).tolist() != line.total(line.off).tolist():
+            yield "threads wait for another time than they are off the CPU"
+        waits_ = np.flatnonzero(found.waiting)
+        pieces = cascade(found, waits_)
+        divided = np.bincount(pieces.wait, weights=pieces.ns, minlength=len(found))
+        if (bad := int(np.count_nonzero(divided[waits_] != found.ns[waits_]))) or pieces.cut:
+            yield f"{bad} waits are not divided exactly, {pieces.cut:,} ns are cut"
+        # Whoever wakes has run: on one vCPU each chain ends with a thread that runs, or with what is no thread.
+        if odd := int(np.count_nonzero((pieces.ran < 0) & (found.node[pieces.via] >= 0))):
+            yield f"{odd} chains end nowhere"
+    try:
+        table = paths.answer(trace).table
+    except NothingToShow:
+        return
+    shares: dict[tuple[str, str], float] = {}
+    for role, operation, what, _, _, _, _, share in table.rows:
+        shares[role, operation] = shares.get((role, operation), 0.0) + share
+        if what == "not followed":
+            yield f"a path of {operation} is not followed to its begin"
+    if wrong := [key for key, share in shares.items() if abs(share - 1) > 1e-9]:
+        yield f"the paths of {wrong} are not as long as they are"
 
 
 def _idle(trace: Trace, known: dict[tuple[str, str], int]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from analysis.trace.cascade import cascade, covered
 from analysis.trace.knots import knots
 from analysis.trace.spans import ABSENT, BLOCKED, NODES, QUEUED, RUNNING, Spans, spans
 from analysis.trace.trace import Trace
+from probes.events import EVENT_KINDS, HOWS
 from probes.recording import read
 from profiler.cli.main import main
 from profiler.errors import NothingToShow
-from tests.events_strategy import Story, stories
+from tests.events_strategy import PHASE, Story, Thread, stories
 from tests.trace_recordings import record
 from tests.unit.test_trace_properties import trace_of
 
@@ -164,6 +166,33 @@ def test_the_path_of_an_operation_is_as_long_as_it(story: Story) -> None:
         told[row[0], row[1]] += row[column(table, "ns")]
         assert "Cut" not in " ".join(table.notes)
     assert +told == +truth
+
+
+THREAD = st.integers(0, 4)
+ANYTHING = st.lists(
+    st.tuples(st.integers(0, 3), THREAD, st.sampled_from([one for one in EVENT_KINDS if not one.startswith("phase")]),
+              st.sampled_from(["", "read", "timer"]), st.sampled_from(HOWS), THREAD),
+    max_size=60,
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(ANYTHING)
+def test_events_that_make_no_sense_are_accounted_for_as_well(drawn: list[tuple[int, int, str, str, str, int]]) -> None:
+    events: list[Any] = [(1000, 0, 0, "phase-begin", "", "", PHASE)]
+    for later, thread, kind, name, how, value in drawn:
+        events.append((events[-1][0] + later, 0, thread, kind, name, how, value))
+    events.append((events[-1][0] + 5, 0, 0, "phase-end", "", "", PHASE))
+    threads = {number: Thread(number, ("main", "app", "app", "kernel", "idle")[number]) for number in range(5)}
+    trace = trace_of(Story(events, 1000, events[-1][0], threads, [], [], [], 1, 0))
+    found = spans_of(trace)
+    assert (np.bincount(found.thread, weights=found.ns) == events[-1][0] - 1000).all()
+    waits = np.flatnonzero(found.waiting)
+    pieces = cascade(found, waits)
+    assert (np.bincount(pieces.wait, weights=pieces.ns, minlength=len(found))[waits] == found.ns[waits]).all()
+    for answer in (graph.answer, graph.roots, paths.answer):
+        with contextlib.suppress(NothingToShow):
+            answer(trace)
 
 
 # -- graphs that are written down
