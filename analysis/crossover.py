@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -65,15 +66,18 @@ def lead(one: Scaling, other: Scaling) -> Lead | None:
 
     roots = np.roots(_AS_POLYNOMIAL @ terms)
     real = np.sort(roots.real[np.abs(roots.imag) <= 1e-9 * np.maximum(np.abs(roots.real), 1)])
+    near = 1e-9 * (last - first)  # where both are level at an end of the range, rounding decides on which side it is
     found = [Interval(float(root), _edge(told, root, first), _edge(told, root, last))
-             for root in real[(real > first) & (real < last)]]  # fmt: skip
+             for root in real[(real > first + near) & (real < last - near)]]  # fmt: skip
     if len(found) == 2 and (found[0].low, found[0].high) == (found[1].low, found[1].high):
         found = []  # between the two nobody is told to be ahead
-    # Not at the first load, where both may be level: where they are furthest apart before the first crossing.
-    before = powers(np.linspace(first, found[0].value if found else last, _STEPS)) @ terms
-    ahead = int(before[np.abs(before).argmax()] > 0)
-    leads = tuple((ahead + place) % 2 for place in range(len(found) + 1))
-    return Lead(float(first), float(last), tuple(found), leads, bool(told(np.linspace(first, last, _STEPS)).any()))
+    leads = []
+    for begin, end in pairwise([first, *(crossing.value for crossing in found), last]):
+        apart = powers(np.linspace(begin, end, _STEPS)) @ terms
+        leads.append(int(apart[np.abs(apart).argmax()] > 0))
+    return Lead(
+        float(first), float(last), tuple(found), tuple(leads), bool(told(np.linspace(first, last, _STEPS)).any())
+    )
 
 
 def _edge(told: Callable[[Floats], npt.NDArray[np.bool_]], root: float, limit: float) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
@@ -246,6 +248,7 @@ def test_nothing_in_common_is_not_compared() -> None:
 @given(SIGMA, KAPPA, SIGMA, KAPPA, st.floats(0.5, 2))
 @example(0.1, 0.01, 0.2, 0.02, 1.0)  # level at the first load
 @example(0.2, 0.02, 0.1, 0.01, 1.0)
+@example(0.25, 0.03125, 0.5, 0.032507923579001806, 1.0)  # ... but for the last bit
 def test_between_crossings_the_leader_has_more(
     sigma: float, kappa: float, other_sigma: float, other_kappa: float, rate: float
 ) -> None:
@@ -254,6 +257,7 @@ def test_between_crossings_the_leader_has_more(
     assert found is not None
     assume(found.apart)
     edges = [1.0, *(crossing.value for crossing in found.crossings), 24.0]
+    assert all(before != after for before, after in pairwise(found.leads))
     for place, who in enumerate(found.leads):
         middle = (edges[place] + edges[place + 1]) / 2
         ahead: Scaling = (one, other)[who]

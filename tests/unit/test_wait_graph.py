@@ -274,6 +274,29 @@ def test_a_ring_is_a_knot(tmp_path: Path) -> None:
     assert said.startswith("Knot 1: 1 app, 2 app and 3 app wait for one another, ")
 
 
+def test_a_short_wait_opens_no_knot(tmp_path: Path) -> None:
+    threads = ((0, "main", ""), (1, "app", ""), (2, "app", ""), (3, "app", ""))
+    for length, closed in ((5, True), (40, False)):  # of a window of 700
+        woken = 605 + length
+        events = (*RING[:-3], (605, 1, "switch", "", "blocked", 0), (woken, 0, "irq-enter", "t"),
+                  (woken, 0, "wake", "t", "woken", 1), (woken, 0, "irq-exit", "t", "timer"),
+                  (woken, 0, "switch", "", "blocked", 1), *RING[-3:])  # fmt: skip
+        notes = graph.answer(story_of(tmp_path / str(length), events, threads)).table.notes
+        assert any(note.startswith("Knot 1: 1 app, 2 app and 3 app") for note in notes) is closed
+
+
+def test_a_wait_has_one_operation(tmp_path: Path) -> None:
+    """A kernel thread that is woken on behalf of a call still waits in what it did before, as in ``weaklink waits``."""
+    events = (
+        (0, 1, "phase-begin", "", "", 0), (10, 1, "switch", "", "blocked", 0), (20, 0, "op-enter", "write"),
+        (30, 0, "wake", "write", "woken", 1), (50, 0, "op-exit", "write"), (60, 0, "switch", "", "blocked", 1),
+        (90, 1, "phase-end", "", "", 0),
+    )  # fmt: skip
+    table = graph.answer(story_of(tmp_path, events, ((0, "main", ""), (1, "kernel", "")))).table
+    waits = {row[2]: (row[1], row[column(table, "ns")]) for row in table.rows if row[0] == "1 kernel"}
+    assert waits == {"0 main": ("background", 20), "a free CPU": ("background", 30)}
+
+
 def test_no_knot_is_said_and_has_no_column(tmp_path: Path) -> None:
     table = graph.answer(story_of(tmp_path, FIGURE_4, WHO[:3])).table
     assert any(note.startswith("No knot: ") for note in table.notes)
@@ -329,6 +352,7 @@ def test_a_thread_that_is_waited_for_before_it_is_made(tmp_path: Path) -> None:
     # Of main's 60 ns: 30 of the maker before the thread was there, 5 until it made it run, 5 for a CPU, 20 of its own.
     assert roots["1 app", "user"] == 30 + 5 + 5
     assert roots["2 app", "user"] == 20
+    assert edges_of(trace)["0 main", "2 app"] == (60, 20 + 30), "until it was there, its maker is waited for through it"
     assert QUEUED in found.state[found.thread == 2]
     assert BLOCKED in found.state[found.thread == 2]
 
