@@ -1,7 +1,7 @@
 """The universal scalability law: what contention and coherence cost as threads or connections are added.
 
-X(N) = rate N / (1 + sigma (N - 1) + kappa N (N - 1)), N. J. Gunther, "Guerrilla Capacity Planning", Springer 2007,
-equation 4.31.  ``sigma`` is the share that must wait for its turn, ``kappa`` what each pair costs each other.
+X(N) = rate N / (1 + sigma (N - 1) + kappa N (N - 1)), N. J. Gunther, "Guerrilla Capacity Planning", Springer 2007.
+``sigma`` is the share that must wait for its turn, ``kappa`` what each pair costs each other.
 
 N / X is linear in its three coefficients, which gives a start; the fit proper minimises the squared residuals of X.
 That is what the R package ``usl`` does too; ``tests/unit/test_scaling.py`` holds this against its published figures.

@@ -24,8 +24,8 @@ CISCO = (
     9426.55, 9645.37, 9897.24, 10097.6, 10240.5, 10532.39, 10798.52, 11151.43, 11518.63, 11806.0, 12089.37, 12075.41,
     12177.29, 12211.41, 12158.93, 12155.27, 12118.04, 12140.4, 12074.39,
 )  # fmt: skip
-# A ray tracer on an SGI Origin 2000, by processors: N. J. Gunther, "Guerrilla Capacity Planning" (2007), table 5.1.
-# The package usl 3.0 gives contention 0.0578 and sets coherence, which would be negative, to 0.
+# A ray tracer on an SGI Origin 2000, by processors: the data set ``raytracer`` of the package usl 3.0, whose tests give
+# contention 0.0578 and a rate of 21.8488, and coherence, which would be negative, as 0.
 RAYTRACER = ((1, 20), (4, 78), (8, 130), (12, 170), (16, 190), (20, 200), (24, 210), (28, 230), (32, 260), (48, 280),
              (64, 310))  # fmt: skip
 
@@ -68,6 +68,12 @@ def test_the_published_fit_of_the_cisco_server() -> None:
 
 
 def test_what_another_clamps_is_refused() -> None:
+    # The same data: without coherence the best contention is what is published.
+    loads, measured = np.array(RAYTRACER, dtype=float).T
+    shapes = loads / (1 + np.linspace(0.05, 0.07, 2001)[:, None] * (loads - 1))
+    rates = shapes @ measured / (shapes**2).sum(axis=1)
+    best = ((measured - rates[:, None] * shapes) ** 2).sum(axis=1).argmin()
+    assert (0.05 + 1e-5 * best, rates[best]) == (pytest.approx(0.0578, abs=5e-5), pytest.approx(21.8488, abs=1e-3))
     with pytest.raises(NotComparable, match=r"not bend enough from 1 to 64 processors: kappa is -0\.0002"):
         fit(RAYTRACER, "processors")
 
