@@ -17,14 +17,16 @@ static uint64_t lock_here; /* what the register has */
 static const char *memory; /* what lies at 0x1000, and a pointer to it wherever else one looks; NULL: nothing is mapped */
 
 /* Stand in for guest.c and events.c. */
-bool guest_register(enum guest_register n, uint64_t *value)
+bool guest_register(unsigned vcpu, enum guest_register n, uint64_t *value)
 {
+    (void)vcpu;
     *value = lock_here - 16;
     return n == REG_RDI && lock_here;
 }
 
-bool guest_memory(uint64_t addr, void *to, size_t n)
+bool guest_memory(unsigned vcpu, uint64_t addr, void *to, size_t n)
 {
+    (void)vcpu;
     static const uint64_t pointer = 0x1fd0;
     if (addr >= OWN_FIRST && addr + n <= OWN_FIRST + 0x3000 + 32) {
         if (addr / 0x1000 == OWN_FIRST / 0x1000 + 2)
@@ -45,9 +47,12 @@ bool guest_memory(uint64_t addr, void *to, size_t n)
     return memcpy(to, page + addr - 0x1000, n);
 }
 
-void events_put(const struct event *e)
+struct log event_logs[VCPUS];
+void events_flush(struct log *l)
 {
-    printf("%s %u %u %" PRId64 " %u\n", e->kind == EV_LOCK ? "begin" : "end", e->thread, e->name, e->value, e->how);
+    for (const struct event *e = l->buffer; e < l->buffer + l->used; e++)
+        printf("%s %u %u %" PRId64 " %u\n", e->kind == EV_LOCK ? "begin" : "end", e->thread, e->name, e->value, e->how);
+    l->used = 0;
 }
 
 /*
@@ -96,6 +101,7 @@ int main(void)
             disp = 8;
         }
     }
+    events_flush(event_logs);
     printf("lost %" PRIu64 "\n", trouble.resync);
     locks_write(stdout);
     printf("\n");

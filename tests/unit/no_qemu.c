@@ -19,17 +19,17 @@ WEAK uint64_t clock_host(void)
 {
     return 0;
 }
-WEAK bool guest_register(enum guest_register n, uint64_t *value)
+WEAK bool guest_register(unsigned vcpu, enum guest_register n, uint64_t *value)
 {
-    return (void)n, (void)value, false;
+    return (void)vcpu, (void)n, (void)value, false;
 }
-WEAK bool guest_flags(uint64_t *value)
+WEAK bool guest_flags(unsigned vcpu, uint64_t *value)
 {
-    return (void)value, false;
+    return (void)vcpu, (void)value, false;
 }
-WEAK bool guest_memory(uint64_t addr, void *to, size_t n)
+WEAK bool guest_memory(unsigned vcpu, uint64_t addr, void *to, size_t n)
 {
-    return (void)addr, (void)to, (void)n, false;
+    return (void)vcpu, (void)addr, (void)to, (void)n, false;
 }
 WEAK void window_listen(struct vcpu *v)
 {

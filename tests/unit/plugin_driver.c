@@ -177,18 +177,21 @@ uint64_t clock_host(void)
 /* Stands in for guest.c: registers, and memory that begins at MEMORY, are what the test makes them. */
 enum { MEMORY = 0x5000, WORDS = 16 };
 static uint64_t registers[REG_R15 + 1], memory[WORDS], flags;
-bool guest_register(enum guest_register n, uint64_t *value)
+bool guest_register(unsigned vcpu, enum guest_register n, uint64_t *value)
 {
+    (void)vcpu;
     *value = registers[n];
     return true;
 }
-bool guest_flags(uint64_t *value)
+bool guest_flags(unsigned vcpu, uint64_t *value)
 {
+    (void)vcpu;
     *value = flags;
     return true;
 }
-bool guest_memory(uint64_t addr, void *to, size_t n)
+bool guest_memory(unsigned vcpu, uint64_t addr, void *to, size_t n)
 {
+    (void)vcpu;
     if (addr < MEMORY || addr + n > MEMORY + sizeof memory)
         return false;
     memcpy(to, (char *)memory + (addr - MEMORY), n);
@@ -199,8 +202,10 @@ static struct vcpu *const v = vcpus;
 
 static void in_context(uint8_t role)
 {
+    static const struct segment anything = {.class = CLASS_KERNEL};
     static struct counters count;
     v->c = &count;
+    v->segment = &anything;
     v->thread = threads_new(0x1000, role);
 }
 
@@ -241,8 +246,8 @@ static int iret(const char *where) /* what is left open when user code, the kern
  * Executes segments of one instruction, named by letters: a of the app, l of libc, s a jump stub, k of the kernel; o an
  * operation of the kernel's, O one of libc's; c the kernel's system call entry, h a handler, x a jump that ends the
  * call; f a page fault's entry, i an interrupt's, r an IRET; e where a lock is asked for, w where it is waited for, z
- * where that ends; W and Z where waiting for another begins and ends.  Behind each one says the operation; at last how
- * many instructions are counted.
+ * where that ends; W and Z where waiting for another begins and ends.  Each is a function.  Behind each one says the
+ * operation; then how many instructions are counted; then each operation and how many are charged to it.
  */
 static int execute(bool shared, const char *letters, const char *path)
 {
@@ -259,6 +264,7 @@ static int execute(bool shared, const char *letters, const char *path)
     if (!events_open(path))
         return 1;
     exact = true;
+    n_seen = 128;
     config.shared = shared;
     in_context(ROLE_MAIN);
     v->thread->user = v->thread->in_app = true;
@@ -268,14 +274,24 @@ static int execute(bool shared, const char *letters, const char *path)
         struct segment *s = &segments[(int)*p];
         s->pc = s->last_pc = (uint64_t)*p;
         s->n = 1;
+        s->seen = (uint32_t)*p;
         s->class = strchr("lO", *p) ? CLASS_LIBC : *p == 'a' ? CLASS_APP : *p == 's' ? CLASS_STUB : CLASS_KERNEL;
         s->hook = strchr("oOcxfewzWZih", *p) ? &hooks[(int)*p] : NULL;
         s->tail = *p == 'x' ? INSN_SYSRET : *p == 'r' ? INSN_IRET : 0;
+        segment_complete(s);
         callback_of(s, false)(0, s);
         v->c->raw++;
         printf("%u ", thread_operation(v->thread));
     }
+    charge(v);
     printf("%" PRIu64 "\n", v->c->raw);
+    for (uint16_t operation = 0; operation < 90; operation++) {
+        uint64_t charged = 0;
+        for (int i = 0; i < 128; i++)
+            charged += row_for(v, ROLE_MAIN, operation)[i].raw;
+        if (charged)
+            printf("%u %" PRIu64 "\n", operation, charged);
+    }
     return events_close() != 0;
 }
 
@@ -336,7 +352,7 @@ static int switches(const char *path, int n, char **words)
         return 1;
     in_context(ROLE_KERNEL);
     v->segment = &before;
-    v->row = row_for(v, ROLE_KERNEL, OP_BACKGROUND);
+    set_row(v);
     for (int i = 0; i < n; i++) {
         struct hook *h = &at[(int)words[i][0]];
         struct segment s = {.class = CLASS_KERNEL, .hook = h};
@@ -392,6 +408,7 @@ static int costly(bool is_exact, int n, char **steps)
             if (classes[(int)letters[j]])
                 costly_add((unsigned)j, classes[(int)letters[j]]);
         s->costly = costly_take();
+        segment_complete(s);
         callback_of(s, letters[0] == 'R')(0, s);
         v->c->raw += is_exact ? did : 0;
     }

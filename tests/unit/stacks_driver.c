@@ -52,6 +52,7 @@ int main(void)
                                   .class = user ? CLASS_APP : CLASS_KERNEL};
             s->hook = hook == 's' ? &system_call : hook == 'i' ? &interrupt : hook == 'e' ? &fault : NULL;
             s->tail = leaves == LEAVES_MODE ? INSN_IRET : 0;
+            segment_complete(s);
             callback_of(s, false)(0, s);
             v->c->raw++;
         } else {

@@ -17,7 +17,8 @@ from tests.plugin_driver import ask
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler on this machine")
 
 USER, SYSCALL = 1, 4  # names that are always there; a system call that is not named yet
-CALL, LIBC_CALL, FAULT = 70, 71, 72  # as in plugin_driver.c
+NO_CALL, INTERRUPT = 5, 2
+CALL, LIBC_CALL, FAULT, HANDLED = 70, 71, 72, 74  # as in plugin_driver.c
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,24 @@ def test_operations_are_what_the_app_calls(
     assert (found, counted) == (operations, len(letters))
     begun = len({CALL, LIBC_CALL} & set(operations))
     assert (events.count("op-enter"), events.count("op-exit")) == (begun, begun)
+
+
+@pytest.mark.parametrize(
+    ("letters", "charged"),
+    [
+        ("lckKkhKxl", {USER: 2, HANDLED: 7}),
+        ("lckKkxl", {USER: 2, NO_CALL: 5}),  # no handler said which call it is
+        ("lckiKrkhkxl", {USER: 2, INTERRUPT: 3, HANDLED: 6}),
+        ("lckhklckKhxl", {USER: 3, HANDLED: 9}),
+        ("lc" + 200 * "kK" + "hxl", {USER: 2, HANDLED: 403}),  # more functions than are kept in mind
+        ("aOckKhkxla", {USER: 2, LIBC_CALL: 8}),
+    ],
+)
+def test_a_system_call_is_charged_to_its_name_from_its_first_instruction(
+    driver: Path, tmp_path: Path, letters: str, charged: dict[int, int]
+) -> None:
+    _, *by_operation = ask(driver, "execute", "apart", letters, tmp_path / "events.bin")
+    assert dict(map(int, line.split()) for line in by_operation) == charged
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@
 static void pending_becomes(struct vcpu *v, uint16_t operation)
 {
     struct cell *from = row_for(v, v->thread->role, OP_PENDING), *to = row_for(v, v->thread->role, operation);
-    if (!stacks || v->n_touched > sizeof v->touched / sizeof *v->touched) {
+    if (v->n_touched > sizeof v->touched / sizeof *v->touched) {
         ledger_move(v->number, from, to, stacks ? n_nodes : functions_seen());
     } else {
         for (uint32_t i = 0; i < v->n_touched; i++)
@@ -22,11 +22,6 @@ void pending_ends(struct vcpu *v)
     const struct thread *t = v->thread;
     if (t->in_syscall && !t->op && !t->syscall_op)
         pending_becomes(v, OP_SYSCALL);
-}
-
-bool in_user_mode(const struct thread *t)
-{
-    return t->user && !t->in_syscall && !t->n_frames;
 }
 
 /*

@@ -6,16 +6,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define BUFFERED 32768u
+struct log event_logs[VCPUS];
 
-static struct log {
-    struct event buffer[BUFFERED];
-    uint32_t used;
-    uint64_t lost;
-    int fd;
-} logs[VCPUS];
-
-static void flush(struct log *l)
+void events_flush(struct log *l)
 {
     const char *p = (const char *)l->buffer;
     size_t left = l->used * sizeof l->buffer[0];
@@ -43,26 +36,18 @@ bool events_open(const char *path)
     for (unsigned i = 0; i < n_vcpus; i++) {
         char name[4096];
         snprintf(name, sizeof name, i ? "%s.%u" : "%s", path, i);
-        logs[i].fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        opened &= logs[i].fd >= 0;
+        event_logs[i].fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        opened &= event_logs[i].fd >= 0;
     }
     return opened;
-}
-
-void events_put(const struct event *e)
-{
-    struct log *l = &logs[e->vcpu];
-    l->buffer[l->used++] = *e;
-    if (l->used == BUFFERED)
-        flush(l);
 }
 
 uint64_t events_close(void)
 {
     uint64_t all = 0;
     for (unsigned i = 0; i < n_vcpus; i++) {
-        struct log *l = &logs[i];
-        flush(l);
+        struct log *l = &event_logs[i];
+        events_flush(l);
         if (l->fd >= 0 && close(l->fd) != 0)
             l->lost++;
         l->fd = -1;
@@ -73,5 +58,5 @@ uint64_t events_close(void)
 
 uint64_t events_lost(unsigned vcpu)
 {
-    return logs[vcpu].lost;
+    return event_logs[vcpu].lost;
 }

@@ -32,9 +32,26 @@ struct event {
     uint8_t unused[3];
 };
 
+#define BUFFERED 4096u /* 128 KiB, which stay in the host's cache */
+struct log {
+    struct event buffer[BUFFERED];
+    uint32_t used;
+    uint64_t lost;
+    int fd;
+};
+extern struct log event_logs[VCPUS];
+void events_flush(struct log *l);
+
 /* A log for each vCPU: the first one's at `path`, those of others at `path`.1 and so on. */
 bool events_open(const char *path);
-void events_put(const struct event *e); /* in the thread of its vCPU */
+/* In the thread of its vCPU. */
+static inline void events_put(const struct event *e)
+{
+    struct log *l = &event_logs[e->vcpu];
+    l->buffer[l->used++] = *e;
+    if (unlikely(l->used == BUFFERED))
+        events_flush(l);
+}
 /* Flushes and closes; returns how many events could not be written. */
 uint64_t events_close(void);
 uint64_t events_lost(unsigned vcpu); /* of these, one vCPU's */

@@ -58,24 +58,23 @@ static inline __attribute__((always_inline)) void step(struct vcpu *v, const str
     }
 }
 
-static inline __attribute__((always_inline)) void begin(struct vcpu *v, const struct segment *s, bool slow, bool stacks)
+static inline __attribute__((always_inline)) void begin(struct vcpu *v, const struct segment *s, bool slow)
 {
     const struct segment *before = v->segment;
     uint64_t began = v->last;
-    struct cell *cell = &v->row[stacks ? v->node : before->seen];
+    struct cell *cell = v->cell;
     uint64_t did = v->c->raw - began;
     cell->raw += did;
     v->last = v->c->raw;
-    if (unlikely(before->costly)) {
+    if (before->costly) {
         if (!repeats(v, before, began)) /* a REP instruction counts once */
             charge_costly(v, before, cell, did);
         v->charged = 0;
     }
-    if (stacks)
-        touch(v);
-    if (slow && unlikely(s->hook && s->hook->kind == HOOK_FAULT))
+    touch(v);
+    if (slow && s->hook && s->hook->kind == HOOK_FAULT)
         faulted(v, before, began, did, cell);
-    if (unlikely(before->tail) && did == before->n)
+    if (before->tail && did == before->n)
         tail_ended(v, before->tail, s);
     bool gate = slow && stacks && is_gate(s->hook);
     if (stacks && !gate)
@@ -88,19 +87,26 @@ static inline __attribute__((always_inline)) void begin(struct vcpu *v, const st
         stacks_enter(v, before, s, did == before->n);
 }
 
-static inline __attribute__((always_inline)) void end(struct vcpu *v, const struct segment *s, bool stacks)
+static inline __attribute__((always_inline)) void end(struct vcpu *v, const struct segment *s)
 {
-    v->row[stacks ? v->node : s->seen].calls += s->entry;
+    v->cell = &v->row[stacks ? v->node : s->seen];
+    v->cell->calls += s->entry;
     v->segment = s;
+    v->plain = v->pending ? NOT_PLAIN : s->plain;
     v->rep_pc = s->rep_pc;
-    if (!exact)
-        v->c->raw += s->n;
+    if (exact)
+        return;
+    v->c->raw += s->n;
+    if (v->plain) { /* charged at once, and so done with: see on_begin_block() */
+        v->cell->raw += s->n;
+        v->last = v->c->raw;
+    }
 }
 
 /* The block begins with a REP instruction: is this a further iteration of it? */
-static inline void repeat(struct vcpu *v, const struct segment *s, bool stacks)
+static inline void repeat(struct vcpu *v, const struct segment *s)
 {
-    if (v->rep_pc != s->pc)
+    if (s->rep_pc != s->pc || v->rep_pc != s->pc)
         return;
     struct cell *cell = &v->row[stacks ? v->node : s->seen];
     cell->rep_iterations++;
@@ -109,11 +115,18 @@ static inline void repeat(struct vcpu *v, const struct segment *s, bool stacks)
     v->repeat_at = v->last;
 }
 
-static inline __attribute__((always_inline)) void begin_user(struct vcpu *v, const struct segment *s, bool stacks)
+static void kernel_begins(struct vcpu *v, const struct segment *s)
 {
-    begin(v, s, false, stacks);
+    begin(v, s, s->hook || config.shared);
+    repeat(v, s);
+    end(v, s);
+}
+
+static void user_begins(struct vcpu *v, const struct segment *s)
+{
+    begin(v, s, false);
     struct thread *t = v->thread;
-    if (unlikely(!in_user_mode(t))) {
+    if (!in_user_mode(t)) {
         if (t->n_frames || t->in_syscall) { /* came back by a way that was not seen */
             TROUBLE(resync);
             work_done(v);
@@ -139,36 +152,96 @@ static inline __attribute__((always_inline)) void begin_user(struct vcpu *v, con
             enter_operation(v, s->hook);
         t->in_app = false;
     }
+    repeat(v, s);
+    end(v, s);
 }
 
-static inline __attribute__((always_inline)) void segment_begins(unsigned vcpu, const struct segment *s, bool user,
-                                                                 bool slow, bool rep, bool stacks)
+static __attribute__((noinline)) void segment_begins(struct vcpu *v, const struct segment *s)
+{
+    (s->class == CLASS_KERNEL ? kernel_begins : user_begins)(v, s);
+}
+
+/*
+ * `plain` is of what class a segment is, if nothing happens at its end but that the next one begins; `follows` is what
+ * that must be of the one before for nothing to happen at its own beginning.
+ */
+void segment_complete(struct segment *s)
+{
+    s->plain = s->costly || s->tail || s->rep_pc ? NOT_PLAIN : (uint8_t)(1 + s->class);
+    s->follows = s->rep_pc || (s->class == CLASS_KERNEL && s->hook) ? NEVER : (uint8_t)(1 + s->class);
+    if (!exact && (stacks || !s->plain)) /* on_begin_block() knows neither */
+        s->follows = NEVER;
+}
+
+/*
+ * Most segments follow one of the same class, of which nothing else is to be known than how many instructions it
+ * executed; nobody can have changed what the thread is doing.
+ */
+static inline __attribute__((always_inline)) void plain_begins(unsigned vcpu, const struct segment *s, bool with_stacks)
 {
     struct vcpu *v = &vcpus[vcpu];
-    if (user)
-        begin_user(v, s, stacks);
-    else
-        begin(v, s, slow, stacks);
-    if (rep)
-        repeat(v, s, stacks);
-    end(v, s, stacks);
+    if (unlikely(v->plain != s->follows)) {
+        segment_begins(v, s);
+        return;
+    }
+    uint64_t raw = v->c->raw, did = raw - v->last;
+    v->cell->raw += did;
+    v->last = raw;
+    if (with_stacks)
+        step(v, v->segment, s, did);
+    struct cell *cell = &v->row[with_stacks ? v->node : s->seen];
+    cell->calls += s->entry;
+    v->cell = cell;
+    v->segment = s;
+    v->plain = s->plain;
 }
 
-/* One callback for each of its kinds, so that none asks what is known at translation. */
-#define CALLBACK(NAME, USER, SLOW, REP)                                                                                \
-    static void NAME(unsigned vcpu, void *s)                                                                           \
-    {                                                                                                                  \
-        segment_begins(vcpu, s, USER, SLOW, REP, false);                                                               \
-    }                                                                                                                  \
-    static void NAME##_stacks(unsigned vcpu, void *s)                                                                  \
-    {                                                                                                                  \
-        segment_begins(vcpu, s, USER, SLOW, REP, true);                                                                \
+static void on_begin(unsigned vcpu, void *s)
+{
+    plain_begins(vcpu, s, false);
+}
+
+static void on_begin_stacks(unsigned vcpu, void *s)
+{
+    plain_begins(vcpu, s, true);
+}
+
+/* The same in mode "block", in which what is plain has been charged when it began; so must this be. */
+static void on_begin_block(unsigned vcpu, void *udata)
+{
+    struct vcpu *v = &vcpus[vcpu];
+    const struct segment *s = udata;
+    if (unlikely(v->plain != s->follows)) {
+        segment_begins(v, s);
+        return;
     }
-CALLBACK(on_kernel, false, false, false)
-CALLBACK(on_hook, false, true, false)
-CALLBACK(on_rep, false, false, true)
-CALLBACK(on_user, true, false, false)
-CALLBACK(on_user_rep, true, false, true)
+    struct cell *cell = &v->row[s->seen];
+    cell->raw += s->n;
+    cell->calls += s->entry;
+    v->cell = cell;
+    v->segment = s;
+    v->last = v->c->raw += s->n;
+}
+
+/* A REP instruction that is a block of its own: mostly nothing has happened but one more iteration. */
+static void on_rep(unsigned vcpu, void *udata)
+{
+    struct vcpu *v = &vcpus[vcpu];
+    const struct segment *s = udata;
+    if (v->segment != s || v->rep_pc != s->pc || s->costly || v->pending) {
+        segment_begins(v, s);
+        return;
+    }
+    struct cell *cell = v->cell;
+    uint64_t raw = v->c->raw;
+    cell->raw += raw - v->last;
+    cell->rep_iterations++;
+    cell->rep_bytes += s->rep_size;
+    v->rep_total++;
+    v->repeat_at = v->last = raw;
+    if (!exact)
+        v->c->raw++;
+}
 
 void on_device(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata)
 {
@@ -176,7 +249,7 @@ void on_device(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
     const struct qemu_plugin_hwaddr *where = qemu_plugin_get_hwaddr(info, vaddr);
     (void)udata;
     if (where && qemu_plugin_hwaddr_is_io(where))
-        costly_change(vcpu, &v->row[cell_here(v)], COSTLY_MMIO, 1);
+        costly_change(vcpu, v->cell, COSTLY_MMIO, 1);
 }
 
 /* Of several vCPUs: the other ones do something, too, that matters here. */
@@ -193,11 +266,6 @@ static void on_segment(unsigned vcpu, void *udata)
 
 wl_exec_cb callback_of(struct segment *s, bool begins_with_rep)
 {
-    static const wl_exec_cb callbacks[][2] = {
-        {on_kernel, on_kernel_stacks}, {on_hook, on_hook_stacks},         {on_rep, on_rep_stacks},
-        {on_user, on_user_stacks},     {on_user_rep, on_user_rep_stacks},
-    };
-    int kind = s->class != CLASS_KERNEL ? 3 + begins_with_rep : begins_with_rep ? 2 : s->hook || config.shared;
-    s->callback = callbacks[kind][stacks];
+    s->callback = begins_with_rep ? on_rep : stacks ? on_begin_stacks : exact ? on_begin : on_begin_block;
     return several() ? on_segment : s->callback;
 }

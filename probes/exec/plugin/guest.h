@@ -26,23 +26,24 @@ struct source {
 bool guest_find(void);
 bool guest_readable(void);
 /*
- * A register of the vCPU whose thread calls.  It is right only in a callback at the first instruction of a translation block (a function's entry, what
- * follows a call, return, SYSRET or IRET): in the middle of one TCG keeps registers to itself.
+ * A register of a vCPU, by its own thread; so for the others.  It is right only in a callback at the first instruction
+ * of a translation block (a function's entry, what follows a call, return, SYSRET or IRET): in the middle of one TCG
+ * keeps registers to itself.
  */
-bool guest_register(enum guest_register n, uint64_t *value);
+bool guest_register(unsigned vcpu, enum guest_register n, uint64_t *value);
 /* The flags, at such places; takes about as long as 10,000 instructions of the host's. */
-bool guest_flags(uint64_t *value);
+bool guest_flags(unsigned vcpu, uint64_t *value);
 /* Memory at an address of the current address space. */
-bool guest_memory(uint64_t addr, void *to, size_t n);
+bool guest_memory(unsigned vcpu, uint64_t addr, void *to, size_t n);
 /* The value that a source tells of; the same holds as for registers.  False, and no value, if it cannot be had. */
-static inline bool guest_find_value(const struct source *s, uint64_t *value)
+static inline bool guest_find_value(unsigned vcpu, const struct source *s, uint64_t *value)
 {
     uint64_t at;
-    if (!s->n || !guest_register((enum guest_register)s->reg, &at))
+    if (!s->n || !guest_register(vcpu, (enum guest_register)s->reg, &at))
         return false;
     at += (uint64_t)(int64_t)s->offsets[0];
     for (unsigned i = 1; i < s->n; i++) {
-        if (!guest_memory(at, &at, sizeof at))
+        if (!guest_memory(vcpu, at, &at, sizeof at))
             return false;
         at += (uint64_t)(int64_t)s->offsets[i];
     }

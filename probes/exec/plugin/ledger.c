@@ -10,7 +10,7 @@
 #define SLOTS 65536u /* a power of two; rows are counted in hundreds */
 
 static struct slot {
-    uint64_t key; /* + 1, 0 is empty */
+    uint64_t key; /* row_of(), or 0 */
     struct cell *cells;
 } all_slots[VCPUS][SLOTS];
 static uint32_t n_rows[VCPUS];
@@ -39,7 +39,7 @@ struct cell *ledger_nowhere(void)
 struct cell *ledger_row(unsigned vcpu, uint16_t phase, uint8_t role, uint16_t operation)
 {
     struct slot *slots = all_slots[vcpu];
-    uint64_t key = ((uint64_t)phase << 32 | (uint64_t)role << 16 | operation) + 1;
+    uint64_t key = row_of(phase, role, operation);
     uint32_t i = (uint32_t)((key * 0x9e3779b97f4a7c15u) >> 48);
     while (slots[i].key && slots[i].key != key)
         i = (i + 1) % SLOTS;
@@ -85,8 +85,7 @@ bool ledger_write(FILE *f, FILE *costly, uint32_t n_cells, const int32_t *functi
         const struct slot *slot = &all_slots[s / SLOTS][s % SLOTS];
         if (!slot->key)
             continue;
-        uint64_t key = slot->key - 1;
-        uint16_t head[4] = {(uint16_t)(key >> 32), (uint16_t)(key >> 16), (uint16_t)key, (uint16_t)(s / SLOTS)};
+        uint16_t head[4] = {(uint16_t)(slot->key >> 32), (uint16_t)(slot->key >> 16), (uint16_t)slot->key, (uint16_t)(s / SLOTS)};
         if (head[0] == NO_PHASE)
             continue;
         for (uint32_t i = 0; i < n_cells; i++) {

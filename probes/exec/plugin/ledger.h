@@ -23,6 +23,12 @@ struct cell {
     uint64_t idle; /* virtual ns */
 };
 
+/* What a row is of, as a number; never 0. */
+static inline uint64_t row_of(uint16_t phase, uint8_t role, uint16_t operation)
+{
+    return (UINT64_C(1) << 48) | (uint64_t)phase << 32 | (uint64_t)role << 16 | operation;
+}
+
 /* How many cells a row has; before the first row. */
 void ledger_width(uint32_t cells);
 /* The cells of one row of a vCPU's; allocated on first use, never freed.  NULL when memory is out. */

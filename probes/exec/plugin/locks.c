@@ -22,14 +22,14 @@ static uint32_t n_locks, n_searches;
 static pthread_mutex_t table = PTHREAD_MUTEX_INITIALIZER; /* of these */
 
 /* Reads a text at `from`, never beyond what is mapped; false if it is none that can be shown. */
-static bool read_text(uint64_t from, char to[NAME_BYTES + 1])
+static bool read_text(unsigned vcpu, uint64_t from, char to[NAME_BYTES + 1])
 {
     size_t used = 0;
     while (used < NAME_BYTES) {
         size_t n = 0x1000 - ((from + used) & 0xfff); /* to the page's end */
         if (n > NAME_BYTES - used)
             n = NAME_BYTES - used;
-        if (!guest_memory(from + used, to + used, n))
+        if (!guest_memory(vcpu, from + used, to + used, n))
             return false;
         for (size_t end = used + n; used < end; used++) {
             if (!to[used])
@@ -56,7 +56,7 @@ static struct known *new_lock(uint64_t address)
 }
 
 /* Which of the app's variables points at a lock of its, if it is none of them itself; 0 for none. */
-static uint64_t pointer_to(uint64_t address)
+static uint64_t pointer_to(unsigned vcpu, uint64_t address)
 {
     uint64_t words[512], left = SEARCHED;
     if (address >= config.kernel_first && address <= config.kernel_last)
@@ -70,7 +70,7 @@ static uint64_t pointer_to(uint64_t address)
             uint64_t n = sizeof words - at % sizeof words; /* to the page's end: it is there as a whole or not at all */
             n = n < end - at ? n : (end - at) & ~(uint64_t)7;
             n = n < left ? n : left;
-            if (guest_memory(at, words, n))
+            if (guest_memory(vcpu, at, words, n))
                 for (uint64_t w = 0; w < n / sizeof words[0]; w++)
                     if (words[w] == address)
                         return at + w * sizeof words[0];
@@ -83,14 +83,15 @@ static uint64_t pointer_to(uint64_t address)
 }
 
 /* Keeps what can be known of a lock, the first time that it is waited for. */
-static void remember(uint64_t address, int64_t name_at)
+static void remember(unsigned vcpu, uint64_t address, int64_t name_at)
 {
     uint64_t at;
     lock(&table);
     struct known *l = new_lock(address);
     if (l) {
-        l->pointer = pointer_to(address);
-        if (name_at < 0 || !guest_memory(address + (uint64_t)name_at, &at, sizeof at) || !read_text(at, l->name))
+        l->pointer = pointer_to(vcpu, address);
+        if (name_at < 0 || !guest_memory(vcpu, address + (uint64_t)name_at, &at, sizeof at) ||
+            !read_text(vcpu, at, l->name))
             l->name[0] = 0;
     }
     unlock(&table);
@@ -157,7 +158,7 @@ static struct wait *ask(struct vcpu *v, const struct hook *h)
     }
     struct wait *w = &all->open[all->n++];
     *w = (struct wait){.function = h->name, .name_at = of_app(v->thread, h) ? LOCK_OF_USER : (int32_t)h->disp};
-    if (!guest_find_value(&h->source, &w->lock))
+    if (!guest_find_value(v->number, &h->source, &w->lock))
         w->lock = 0;
     return w;
 }
@@ -181,15 +182,15 @@ void lock_hook(struct vcpu *v, struct hook *h)
         w = asked_in(all, h->name);
     if (!w)
         return;
+    while (&all->open[all->n - 1] != w) { /* whoever waits in there has returned: how was not seen */
+        TROUBLE(resync);
+        end(v);
+    }
     if (h->kind == HOOK_LOCK_END) {
-        while (&all->open[all->n - 1] != w) { /* whoever waits in there has returned as well */
-            TROUBLE(resync);
-            end(v);
-        }
         end(v);
     } else if (h->kind != HOOK_LOCK_ENTRY && !w->begun) { /* who is woken and waits again has not had it yet */
         if (w->lock)
-            remember(w->lock, w->name_at);
+            remember(v->number, w->lock, w->name_at);
         begin(v, w);
     }
 }

@@ -9,7 +9,7 @@
 static void put_packet(struct vcpu *v, const struct hook *h, bool known, uint64_t length_at)
 {
     int32_t bytes;
-    if (!known || !guest_memory(length_at, &bytes, sizeof bytes) || bytes < 0 || bytes > LARGEST)
+    if (!known || !guest_memory(v->number, length_at, &bytes, sizeof bytes) || bytes < 0 || bytes > LARGEST)
         bytes = -1;
     put(v, EV_PACKET, h->disp ? HOW_RECEIVED : HOW_SENT, h->name, bytes);
 }
@@ -17,7 +17,7 @@ static void put_packet(struct vcpu *v, const struct hook *h, bool known, uint64_
 void packet_hook(struct vcpu *v, const struct hook *h)
 {
     uint64_t at = 0;
-    bool known = guest_find_value(&h->source, &at);
+    bool known = guest_find_value(v->number, &h->source, &at);
     put_packet(v, h, known, at);
 }
 

@@ -31,7 +31,7 @@ enum { MARK_ARM = 0x01, MARK_DISARM = 0x02, MARK_PHASE_END = 0x03, MARK_ENDED = 
 
 static qemu_plugin_id_t plugin_id;
 static bool armed, finished; /* of all vCPUs: read and written as atoms */
-static unsigned arming; /* the vCPU that does */
+static unsigned arming, disarming; /* the vCPUs that do */
 static char *out_dir;
 
 static void on_exit_qemu(WL_EXIT_ARGS);
@@ -180,7 +180,7 @@ static void write_summary(FILE *f, bool complete, bool ledger_written)
 static void write_all(bool complete)
 {
     if (armed && complete)
-        names_look();
+        names_look(disarming);
     events_close();
     FILE *f = out_open("ledger.bin"), *costly = out_open("costly.bin");
     bool written = f && costly && ledger_write(f, costly, stacks ? n_nodes : n_seen, stacks ? NULL : function_of);
@@ -213,6 +213,7 @@ void probe_finish(struct vcpu *v, bool complete)
 {
     if (__atomic_exchange_n(&finished, true, __ATOMIC_RELAXED))
         return;
+    disarming = v->number;
     if (armed)
         charge(v);
     if (!several() || !complete)

@@ -62,7 +62,7 @@ void operation_entered(struct vcpu *v, const struct hook *hook)
     t->op = hook->name;
     t->op_began = work_done(v);
     t->op_result = (uint8_t)hook->disp;
-    if (!t->op_result || !guest_register(REG_RSP, &t->op_stack))
+    if (!t->op_result || !guest_register(v->number, REG_RSP, &t->op_stack))
         t->op_stack = 0;
     put(v, EV_OP_ENTER, HOW_NONE, t->op, 0);
 }
@@ -73,7 +73,7 @@ void operation_left(struct vcpu *v)
     uint64_t stack, rax;
     enum event_how how = HOW_NONE;
     /* RET has taken the return address off the stack; a handler or callback has the stack below it */
-    if (t->op_stack && guest_register(REG_RSP, &stack) && stack == t->op_stack + WORD && guest_register(REG_RAX, &rax))
+    if (t->op_stack && guest_register(v->number, REG_RSP, &stack) && stack == t->op_stack + WORD && guest_register(v->number, REG_RAX, &rax))
         how = verdict(t->op_result, rax, 0);
     put(v, EV_OP_EXIT, how, t->op, (int64_t)(work_done(v) - t->op_began));
     t->op = 0;
@@ -97,23 +97,24 @@ void syscall_handled(struct vcpu *v, const struct hook *hook)
 }
 
 /* Whether the thread goes on at `address` with segment `s`, or an interrupt that is there first will return to it. */
-static bool goes_on_at(uint64_t address, const struct segment *s)
+static bool goes_on_at(const struct vcpu *v, uint64_t address, const struct segment *s)
 {
     uint64_t stack, words[2]; /* the return address, or an error code and that */
     if (!s->hook || !entered_by_interrupt(s->hook))
         return s->pc == address;
-    return guest_register(REG_RSP, &stack) && guest_memory(stack, words, sizeof words) &&
+    return guest_register(v->number, REG_RSP, &stack) && guest_memory(v->number, stack, words, sizeof words) &&
            (words[0] == address || words[1] == address);
 }
 
-static enum event_how syscall_result(const struct thread *t, uint8_t tail, const struct segment *s)
+static enum event_how syscall_result(const struct vcpu *v, uint8_t tail, const struct segment *s)
 {
+    const struct thread *t = v->thread;
     uint64_t rax, flags = 0;
-    if (!t->syscall_result || !goes_on_at(t->syscall_return, s) || !guest_register(REG_RAX, &rax))
+    if (!t->syscall_result || !goes_on_at(v, t->syscall_return, s) || !guest_register(v->number, REG_RAX, &rax))
         return HOW_NONE;
     /* SYSRET takes the flags from R11, which is the cheaper place; an interrupt's entry has not changed them */
     if (t->syscall_result == RESULT_CARRY &&
-        !(tail == INSN_SYSRET ? guest_register(REG_R11, &flags) : guest_flags(&flags)))
+        !(tail == INSN_SYSRET ? guest_register(v->number, REG_R11, &flags) : guest_flags(v->number, &flags)))
         return HOW_NONE;
     return verdict(t->syscall_result, rax, flags);
 }
@@ -127,7 +128,7 @@ void syscall_left(struct vcpu *v, uint8_t tail, const struct segment *s)
         t->syscall = OP_SYSCALL;
         put(v, EV_SYSCALL_ENTER, HOW_NONE, OP_SYSCALL, 0);
     }
-    put(v, EV_SYSCALL_EXIT, syscall_result(t, tail, s), t->syscall, (int64_t)(work_done(v) - t->syscall_began));
+    put(v, EV_SYSCALL_EXIT, syscall_result(v, tail, s), t->syscall, (int64_t)(work_done(v) - t->syscall_began));
     t->in_syscall = false;
     t->syscall_op = t->syscall = 0;
     if (stacks)

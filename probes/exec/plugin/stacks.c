@@ -201,17 +201,17 @@ static void pop_to(struct vcpu *v, struct call *top)
  * Which of the calls from `bottom` on still have their return address on the guest's stack: the last of those that are
  * there in order.  To be asked in the first segment of a block, where QEMU has RSP; `top` if that cannot be read.
  */
-static struct call *last_alive(struct call *bottom, struct call *top)
+static struct call *last_alive(unsigned vcpu, struct call *bottom, struct call *top)
 {
     static uint64_t words[SCANNED];
     const size_t page = 512;
     uint64_t rsp;
     size_t n = 0;
-    if (!guest_register(REG_RSP, &rsp))
+    if (!guest_register(vcpu, REG_RSP, &rsp))
         return top;
     for (size_t more; n + page <= SCANNED; n += more) {
         more = page - ((rsp / sizeof *words + n) & (page - 1));
-        if (!guest_memory(rsp + n * sizeof *words, &words[n], more * sizeof *words))
+        if (!guest_memory(vcpu, rsp + n * sizeof *words, &words[n], more * sizeof *words))
             break;
     }
     while (n-- && bottom < top)
@@ -220,8 +220,9 @@ static struct call *last_alive(struct call *bottom, struct call *top)
 }
 
 /* The call of a function that is gone back to, below the top; none beyond where the kernel was entered. */
-static struct call *caller_in(const struct stack *st, uint32_t function)
+static struct call *caller_in(const struct vcpu *v, uint32_t function)
 {
+    const struct stack *st = v->stack;
     struct call *found = NULL, *c = st->top;
     size_t n = 0;
     for (; c > st->calls && !is_gate(c); c--)
@@ -231,7 +232,7 @@ static struct call *caller_in(const struct stack *st, uint32_t function)
         }
     if (n < 2)
         return found;
-    struct call *alive = last_alive(c, found);
+    struct call *alive = last_alive(v->number, c, found);
     while (alive > c && alive->function != function)
         alive--;
     return alive->function == function ? alive : found;
@@ -265,7 +266,7 @@ static void returned(struct vcpu *v, const struct segment *s)
         replace(v, s->seen);
         return;
     }
-    struct call *caller = caller_in(st, s->seen);
+    struct call *caller = caller_in(v, s->seen);
     if (caller) { /* the way an exception's unwinding ends */
         stacks_seen.unwound++;
         pop_to(v, caller);
@@ -282,7 +283,7 @@ static void jumped(struct vcpu *v, const struct segment *before, const struct se
 {
     if (s->seen == v->stack->top->function)
         return;
-    struct call *caller = before->leaves == LEAVES_JUMP && !s->entry ? caller_in(v->stack, s->seen) : NULL;
+    struct call *caller = before->leaves == LEAVES_JUMP && !s->entry ? caller_in(v, s->seen) : NULL;
     if (caller) { /* longjmp */
         stacks_seen.unwound++;
         pop_to(v, caller);
@@ -406,7 +407,7 @@ void stacks_lost(struct vcpu *v, const struct segment *s)
     v->resumed = NULL;
     pop_to(v, st->top);
     if (st->top->function != s->seen) {
-        struct call *caller = caller_in(st, s->seen);
+        struct call *caller = caller_in(v, s->seen);
         if (caller)
             pop_to(v, caller);
         else

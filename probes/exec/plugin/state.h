@@ -13,11 +13,10 @@
 #include "threads.h"
 #include "window.h"
 
-#define likely(x) __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
-
 /* Functions that are no function; configure.py gives real ones numbers from 0. */
 enum { SEEN_UNKNOWN, SEEN_OUTSIDE, SEEN_IDLE, SEEN_DEVICE_WAIT, SEEN_FIRST };
+
+enum { NOT_PLAIN = 0, NEVER = 255 };
 
 /* How a segment is left, as far as call stacks are concerned; LEAVES_MODE: back from the kernel. */
 enum leaves { LEAVES_NEXT, LEAVES_CALL, LEAVES_RET, LEAVES_JUMP, LEAVES_MODE };
@@ -38,6 +37,7 @@ struct segment {
     bool called;     /* a call that comes here returns: a function's first instruction, and it keeps its return address */
     uint64_t ret;    /* behind the call that ends it */
     bool doubtful; /* the last instruction may belong to the next block instead */
+    uint8_t plain, follows; /* see execute.c, segment_complete() */
     wl_exec_cb callback; /* of several vCPUs: see execute.c, on_segment() */
 };
 
@@ -62,7 +62,10 @@ struct vcpu {
     uint8_t number;
     struct counters *c;
     struct cell *row; /* a cell per function, or per node of call stacks */
+    struct cell *cell; /* of what executes, in there */
+    uint64_t row_of;   /* what the row is of, see ledger.h; 0: there is none yet */
     const struct segment *segment; /* being executed */
+    uint8_t plain;                 /* what that is; NOT_PLAIN also in a row whose cells must be remembered */
     uint64_t last;                 /* raw at its beginning */
     uint64_t rep_pc;               /* of the block before, for REP instructions taken up again */
     uint64_t repeat_at;            /* raw at the beginning of the last repeat of a REP instruction */
@@ -131,15 +134,7 @@ static inline void put(struct vcpu *v, enum event_kind kind, enum event_how how,
         put_at(v, time_now(v), kind, how, name, value);
 }
 
-/* The row of what the current thread is doing v-> */
-static inline void set_row(struct vcpu *v)
-{
-    uint16_t operation = thread_operation(v->thread);
-    v->row = row_for(v, v->thread->role, operation);
-    v->pending = operation == OP_PENDING;
-}
-
-/* The cell of what executes in its row, and of a pseudo function as called from where a thread is. */
+/* Which cell of its row is what executes, and which is a pseudo function as called from where a thread is. */
 static inline uint32_t cell_here(const struct vcpu *v)
 {
     return stacks ? v->node : v->segment->seen;
@@ -150,14 +145,32 @@ static inline uint32_t cell_of(const struct thread *t, uint32_t seen)
     return stacks ? stacks_pseudo(t, seen) : seen;
 }
 
+/* The row, and the cell in it, of what the current thread is doing. */
+static inline void set_row(struct vcpu *v)
+{
+    const struct thread *t = v->thread;
+    uint64_t of = row_of(v->phase, t->role, thread_operation(t));
+    if (v->row_of != of) {
+        v->row_of = of;
+        v->row = row_for(v, t->role, (uint16_t)of);
+        v->pending = (uint16_t)of == OP_PENDING;
+        if (v->pending)
+            v->plain = NOT_PLAIN;
+    }
+    v->cell = &v->row[cell_here(v)];
+}
+
 /* Remembers that the cell of what executes may not be empty, where that is of a call without a name. */
 static inline void touch(struct vcpu *v)
 {
     const uint32_t room = sizeof v->touched / sizeof *v->touched;
-    if (likely(!v->pending) || (v->n_touched && v->n_touched <= room && v->touched[v->n_touched - 1] == v->node))
+    if (likely(!v->pending))
+        return;
+    uint32_t here = (uint32_t)(v->cell - v->row);
+    if (v->n_touched && v->n_touched <= room && v->touched[v->n_touched - 1] == here)
         return;
     if (v->n_touched < room)
-        v->touched[v->n_touched] = v->node;
+        v->touched[v->n_touched] = here;
     v->n_touched += v->n_touched <= room;
 }
 
@@ -177,7 +190,7 @@ static inline void charge_costly(struct vcpu *v, const struct segment *s, const 
 /* Charges what has executed since the last call. */
 static inline void charge(struct vcpu *v)
 {
-    struct cell *cell = &v->row[cell_here(v)];
+    struct cell *cell = v->cell;
     cell->raw += v->c->raw - v->last;
     if (unlikely(v->segment->costly))
         charge_costly(v, v->segment, cell, v->c->raw - v->last);
@@ -193,13 +206,13 @@ bool clock_known(void);
 void clock_before_halt(struct qemu_plugin_insn *insn); /* it halts the vCPU: the clock is to be right by then */
 
 /* context.c: what changes what the thread is doing */
-bool in_user_mode(const struct thread *t);
 void pending_ends(struct vcpu *v); /* what the thread did in a call of unknown name is `syscall`, whatever it does next */
 void finish_tail(struct vcpu *v, uint8_t tail, const struct segment *s);
 void faulted(struct vcpu *v, const struct segment *before, uint64_t began, uint64_t did, struct cell *cell);
 void at_hook(struct vcpu *v, const struct segment *s, const struct segment *before);
 
 /* execute.c: what runs when the guest does */
+void segment_complete(struct segment *s); /* all else is known of it */
 wl_exec_cb callback_of(struct segment *s, bool begins_with_rep);
 /* A load or store that may be of a device's memory. */
 void on_device(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata);

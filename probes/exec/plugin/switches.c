@@ -139,8 +139,10 @@ static void stops(struct vcpu *v, uint64_t task)
         threads_let_go(t);
         v->thread = threads_find(task);
         threads_take(v->thread, v->number);
-        if (stacks)
+        if (stacks) {
             stacks_switch(v);
+            v->cell = &v->row[cell_here(v)];
+        }
     }
 }
 
@@ -154,7 +156,7 @@ static void goes_on(struct vcpu *v, struct thread *other)
         put(v, EV_THREAD_EXIT, HOW_NONE, NAME_NONE, 0);
     bool taken = threads_try(other, v->number); /* then no other vCPU has it any more, nor had it after this event */
     put(v, EV_SWITCH, how, NAME_NONE, other->index);
-    name_stops(t, how == HOW_EXITED);
+    name_stops(v->number, t, how == HOW_EXITED);
     t->waits.stopped += how != HOW_PREEMPTED; /* whoever waits for a lock and is made to stop still spins */
     charge(v);
     pending_ends(v); /* another thread's, or another phase's, must not be taken for it */
@@ -164,7 +166,7 @@ static void goes_on(struct vcpu *v, struct thread *other)
         TROUBLE(switches);
     v->thread = other;
     set_state(other, STATE_AWAKE);
-    name_starts(other);
+    name_starts(v->number, other);
     if (stacks)
         stacks_switch(v);
     set_row(v);

@@ -102,6 +102,11 @@ struct thread *threads_known(uint64_t task);
 uint32_t threads_count(void);
 struct thread *threads_at(uint32_t index);
 
+static inline bool in_user_mode(const struct thread *t)
+{
+    return t->user && !t->in_syscall && !t->n_frames;
+}
+
 /* What the thread is doing, as an operation. */
 static inline uint16_t thread_operation(const struct thread *t)
 {

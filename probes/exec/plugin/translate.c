@@ -154,8 +154,10 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
                                             pc + qemu_plugin_insn_size(insn))))
             qemu_plugin_register_vcpu_mem_cb(insn, on_device, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, NULL);
         if (!s || hook || seen_at(pc, function) != s->seen) {
-            if (s)
+            if (s) {
                 s->costly = costly_take();
+                segment_complete(s);
+            }
             struct segment *next = segment_new(pc, function, hook);
             next->called = next->entry && !info.drops;
             count_owed();
@@ -207,6 +209,7 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
         else if (s->hook && s->hook->kind == HOOK_SYSCALL_EXIT)
             s->tail = INSN_SYSRET;
     }
+    segment_complete(s);
     if (stacks)
         leave(s, pc, inline_count.insn, &info);
 }

@@ -9,6 +9,9 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
 #define VCPUS 8 /* at most */
 
 extern unsigned n_vcpus; /* of this machine; written before there are threads */
