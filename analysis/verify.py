@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 CLOCK_TOLERANCE: Final = 100
 """Instructions by which the app's RDTSC delta may differ from the ledger: what lies between marker and RDTSC."""
-CLOCK_TOLERANCE_BLOCK: Final = 0.02
-"""In block mode, a share: blocks that a fault or an access to a device cuts short are counted whole (docs/probe.md)."""
+CLOCK_TOLERANCE_BLOCK: Final = 0.005
+"""In block mode, a share: blocks that a fault cuts short are counted whole (docs/probe.md)."""
 EDGE_CALLS: Final = 16
 EDGE_SHARE: Final = 0.02
 """Of several vCPUs: calls of an operation, or their share, that may be off: other threads go on at a window's edges."""

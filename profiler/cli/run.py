@@ -51,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what ``run`` and ``demo`` share."""
     parser.add_argument(
         "--mode", choices=("exact", "block"),
-        help="count every instruction, or every block: cheaper, in a phase up to 2 %% too many (default: exact; with"
+        help="count every instruction, or every block: cheaper, in a phase up to 0.5 %% too many (default: exact; with"
         " several vCPUs block where QEMU is older than 9.0)",
     )  # fmt: skip
     parser.add_argument(

@@ -200,6 +200,12 @@ bool guest_memory(unsigned vcpu, uint64_t addr, void *to, size_t n)
 
 static struct vcpu *const v = vcpus;
 
+struct qemu_plugin_hwaddr *qemu_plugin_get_hwaddr(qemu_plugin_meminfo_t info, uint64_t vaddr)
+{
+    static char of_a_device;
+    return (void)info, vaddr ? (void *)&of_a_device : NULL;
+}
+
 static void in_context(uint8_t role)
 {
     static const struct segment anything = {.class = CLASS_KERNEL};
@@ -374,7 +380,7 @@ static int switches(const char *path, int n, char **words)
  * Segments with costly instructions, one letter per instruction: L locks, P pauses, I is IN, R a REP OUTS that ends its
  * block, . is nothing.  A step is a segment, then how many of its instructions are attempted; what follows says where:
  * u user code, k the kernel's, f a page fault's entry, r its IRET.  As in "u:100:LP.L:2": at address 100, two of four.  A
- * step without letters, "charge", charges in the middle of one.  Out: how many of each were counted.
+ * step without letters, "charge", charges in the middle of one; "device:101": the instruction there accesses a device.  Out: how many of each were counted.
  */
 static int costly(bool is_exact, int n, char **steps)
 {
@@ -391,7 +397,10 @@ static int costly(bool is_exact, int n, char **steps)
         char where, letters[64];
         unsigned long pc, did;
         if (sscanf(steps[i], "%c:%lu:%63[^:]:%lu", &where, &pc, letters, &did) != 4) {
-            charge(v);
+            if (sscanf(steps[i], "device:%lu", &pc) == 1)
+                on_device(0, 0, 1, (void *)pc);
+            else
+                charge(v);
             continue;
         }
         struct segment *s = calloc(1, sizeof *s);
@@ -404,6 +413,10 @@ static int costly(bool is_exact, int n, char **steps)
         s->tail = where == 'r' ? INSN_IRET : 0;
         if (letters[length - 1] == 'R')
             s->rep_pc = s->last_pc;
+        uint64_t *addresses = calloc(length, sizeof *addresses);
+        s->addresses = addresses;
+        for (size_t j = 0; j < length; j++)
+            addresses[j] = pc + j;
         for (size_t j = 0; j < length; j++)
             if (classes[(int)letters[j]])
                 costly_add((unsigned)j, classes[(int)letters[j]]);

@@ -191,3 +191,18 @@ def test_a_repeated_instruction_counts_once(driver: Path) -> None:
 def test_mode_block_takes_them_to_execute_whole(driver: Path) -> None:
     assert counted(driver, "u:100:LP.L:4 charge u:104:L:1", "block") == [3, 1, 0, 5]
     assert counted(driver, "u:100:LL.L:2 f:900:.:1 r:910:L:1 u:101:L.L:3", "block") == [6, 0, 0, 9]
+
+
+@pytest.mark.parametrize(
+    ("steps", "locks", "instructions"),
+    [
+        ("k:100:....:4 device:101 k:102:..:2", 0, 4),
+        ("k:100:....:4 device:103 k:104:..:2", 0, 6),
+        ("k:90:.:1 k:100:....:4 device:100 k:101:...:3", 0, 5),  # what is plain is charged at once
+        ("k:100:.L.L:4 device:101 k:102:.L:2", 2, 4),
+        ("k:100:L.L:3 device:100 k:101:.L:2 device:101 k:102:L:1", 2, 3),
+    ],
+)
+def test_a_block_that_ends_at_a_device_counts_as_far(driver: Path, steps: str, locks: int, instructions: int) -> None:
+    """With -icount, QEMU goes on behind it with another block."""
+    assert (counted(driver, steps, "block")[0], counted(driver, steps, "block")[3]) == (locks, instructions)

@@ -243,13 +243,35 @@ static void on_rep(unsigned vcpu, void *udata)
         v->c->raw++;
 }
 
-void on_device(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata)
+/*
+ * With -icount QEMU leaves a block at an access to a device, does that alone, and goes on behind it with another block.
+ * Of a segment that has been counted whole, what comes behind is counted there.
+ */
+static void ends_at(struct vcpu *v, uint64_t pc)
 {
-    const struct vcpu *v = &vcpus[vcpu];
+    const struct segment *s = v->segment;
+    for (unsigned i = 0; s->addresses && i < s->n; i++) {
+        if (s->addresses[i] != pc)
+            continue;
+        unsigned rest = s->n - 1 - i;
+        if (v->last == v->c->raw) { /* charged at once */
+            v->cell->raw -= rest;
+            v->last -= rest;
+        }
+        v->c->raw -= rest;
+        return;
+    }
+}
+
+void on_device(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *pc)
+{
+    struct vcpu *v = &vcpus[vcpu];
     const struct qemu_plugin_hwaddr *where = qemu_plugin_get_hwaddr(info, vaddr);
-    (void)udata;
-    if (where && qemu_plugin_hwaddr_is_io(where))
-        costly_change(vcpu, v->cell, COSTLY_MMIO, 1);
+    if (!where || !qemu_plugin_hwaddr_is_io(where))
+        return;
+    costly_change(vcpu, v->cell, COSTLY_MMIO, 1);
+    if (!exact && !several())
+        ends_at(v, (uintptr_t)pc);
 }
 
 /* Of several vCPUs: the other ones do something, too, that matters here. */

@@ -26,6 +26,7 @@ struct segment {
     uint64_t pc, before_last_pc, last_pc; /* of its first, last but one, and last instruction */
     struct hook *hook; /* at its first instruction, or NULL */
     struct costly *costly; /* costly instructions in it, or NULL */
+    const uint64_t *addresses; /* of its instructions, where one may access a device's memory; else NULL */
     uint64_t rep_pc;   /* address of the REP instruction that ends the block here, or 0 */
     uint32_t seen;     /* function */
     uint16_t n;        /* instructions */
@@ -214,8 +215,8 @@ void at_hook(struct vcpu *v, const struct segment *s, const struct segment *befo
 /* execute.c: what runs when the guest does */
 void segment_complete(struct segment *s); /* all else is known of it */
 wl_exec_cb callback_of(struct segment *s, bool begins_with_rep);
-/* A load or store that may be of a device's memory. */
-void on_device(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *udata);
+/* A load or store that may be of a device's memory, by the instruction at address `pc`. */
+void on_device(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *pc);
 
 /* probe.c */
 void probe_finish(struct vcpu *v, bool complete); /* writes what is known; nothing after that is of interest */

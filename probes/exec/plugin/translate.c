@@ -4,6 +4,7 @@
 #include "switches.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static pthread_mutex_t translating = PTHREAD_MUTEX_INITIALIZER; /* every vCPU's thread does */
 static uint32_t *seen_of; /* function -> seen number, 0 not yet */
@@ -55,6 +56,24 @@ static struct segment *segment_new(uint64_t pc, int function, struct hook *hook)
     s->entry = function >= 0 && !config.functions[function].part && config.functions[function].start == pc;
     s->class = function >= 0 ? config.functions[function].class : of_kernel(pc) ? CLASS_KERNEL : CLASS_LIBC;
     return s;
+}
+
+/* What is known of a segment's instructions when the last one has been seen. */
+static struct {
+    uint64_t addresses[512]; /* QEMU's blocks have no more (TCG_MAX_INSNS) */
+    bool devices;            /* one may access a device's memory */
+} instructions;
+
+static void instructions_end(struct segment *s)
+{
+    s->costly = costly_take();
+    if (instructions.devices) {
+        uint64_t *copy = malloc(s->n * sizeof *copy);
+        if (!copy)
+            abort();
+        s->addresses = memcpy(copy, instructions.addresses, s->n * sizeof *copy);
+    }
+    instructions.devices = false;
 }
 
 static bool of_access(const struct hook *h)
@@ -149,13 +168,15 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
         int function = i && pc < function_end ? function_before : config_function(&config, pc);
         function_before = function;
         function_end = function < 0 ? 0 : config.functions[function].start + config.functions[function].size;
-        if (function >= 0 && config.functions[function].devices && info.moves &&
-            !(i == n - 1 && leaves_callback(qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0)),
-                                            pc + qemu_plugin_insn_size(insn))))
-            qemu_plugin_register_vcpu_mem_cb(insn, on_device, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, NULL);
+        bool device = function >= 0 && config.functions[function].devices && info.moves &&
+                      !(i == n - 1 && leaves_callback(qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0)),
+                                                      pc + qemu_plugin_insn_size(insn)));
+        if (device)
+            qemu_plugin_register_vcpu_mem_cb(insn, on_device, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW,
+                                             (void *)(uintptr_t)pc);
         if (!s || hook || seen_at(pc, function) != s->seen) {
             if (s) {
-                s->costly = costly_take();
+                instructions_end(s);
                 segment_complete(s);
             }
             struct segment *next = segment_new(pc, function, hook);
@@ -183,6 +204,9 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_signal, QEMU_PLUGIN_CB_NO_REGS, NULL);
         if (info.costly)
             costly_add(s->n, info.costly);
+        if (s->n < sizeof instructions.addresses / sizeof *instructions.addresses)
+            instructions.addresses[s->n] = pc;
+        instructions.devices |= device;
         s->n++;
         s->doubtful = doubtful;
         s->before_last_pc = s->last_pc;
@@ -197,7 +221,7 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
         return;
     if (info.kind == INSN_HLT)
         clock_before_halt(inline_count.insn);
-    s->costly = costly_take();
+    instructions_end(s);
     if (info.kind == INSN_REP) {
         s->rep_pc = pc;
         s->rep_size = info.rep_size;
