@@ -403,7 +403,8 @@ static int costly(bool is_exact, int n, char **steps)
                 charge(v);
             continue;
         }
-        struct segment *s = calloc(1, sizeof *s);
+        struct segment *s = aligned_alloc(_Alignof(struct segment), sizeof *s);
+        *s = (struct segment){0};
         size_t length = strlen(letters);
         s->pc = pc;
         s->n = (uint16_t)length;

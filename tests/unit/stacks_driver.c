@@ -46,7 +46,7 @@ int main(void)
             on_access(0, 0, ret, &in);
         } else if (sscanf(line, "s %" SCNx64 " %u %u %u %" SCNx64 " %u %c", &pc, &function, &entry, &leaves, &ret, &user,
                           &hook) == 7) {
-            struct segment *s = calloc(1, sizeof *s);
+            struct segment *s = aligned_alloc(_Alignof(struct segment), sizeof *s);
             *s = (struct segment){.pc = pc, .last_pc = pc, .seen = function, .n = 1, .entry = (uint8_t)entry,
                                   .called = entry, .leaves = (uint8_t)leaves, .ret = ret,
                                   .class = user ? CLASS_APP : CLASS_KERNEL};

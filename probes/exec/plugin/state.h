@@ -21,26 +21,30 @@ enum { NOT_PLAIN = 0, NEVER = 255 };
 /* How a segment is left, as far as call stacks are concerned; LEAVES_MODE: back from the kernel. */
 enum leaves { LEAVES_NEXT, LEAVES_CALL, LEAVES_RET, LEAVES_JUMP, LEAVES_MODE };
 
-/* A run of instructions of one function within one translation block. */
+/*
+ * A run of instructions of one function within one translation block.  What each of its executions asks for is in the
+ * first of two cache lines.
+ */
 struct segment {
-    uint64_t pc, before_last_pc, last_pc; /* of its first, last but one, and last instruction */
-    struct hook *hook; /* at its first instruction, or NULL */
-    struct costly *costly; /* costly instructions in it, or NULL */
-    const uint64_t *addresses; /* of its instructions, where one may access a device's memory; else NULL */
-    uint64_t rep_pc;   /* address of the REP instruction that ends the block here, or 0 */
-    uint32_t seen;     /* function */
-    uint16_t n;        /* instructions */
-    uint8_t entry;     /* 1: starts at the function's first instruction */
-    uint8_t tail;      /* INSN_IRET, _SYSRET, _HLT, _OUT: what ends the block here, else 0; INSN_MARKER: arming */
-    uint8_t class;     /* enum function_class */
+    uint32_t seen;           /* function */
+    uint16_t n;              /* instructions */
+    uint8_t entry;           /* 1: starts at the function's first instruction */
+    uint8_t plain, follows;  /* see execute.c, segment_complete() */
+    uint8_t class;           /* enum function_class */
+    uint8_t tail;            /* INSN_IRET, _SYSRET, _HLT, _OUT: what ends the block here, else 0; INSN_MARKER: arming */
+    uint8_t leaves;          /* enum leaves; LEAVES_NEXT without call stacks */
+    bool called;             /* a call that comes here returns: a function's first instruction, and it keeps its return address */
+    bool doubtful;           /* the last instruction may belong to the next block instead */
     uint8_t rep_size;
-    uint8_t leaves;  /* enum leaves; LEAVES_NEXT without call stacks */
-    bool called;     /* a call that comes here returns: a function's first instruction, and it keeps its return address */
-    uint64_t ret;    /* behind the call that ends it */
-    bool doubtful; /* the last instruction may belong to the next block instead */
-    uint8_t plain, follows; /* see execute.c, segment_complete() */
-    wl_exec_cb callback; /* of several vCPUs: see execute.c, on_segment() */
-};
+    uint64_t ret;            /* behind the call that ends it */
+    uint64_t pc;             /* of its first instruction */
+    uint64_t rep_pc;         /* address of the REP instruction that ends the block here, or 0 */
+    struct hook *hook;       /* at its first instruction, or NULL */
+    struct costly *costly;   /* costly instructions in it, or NULL */
+    uint64_t before_last_pc, last_pc; /* of its last but one, and last instruction */
+    const uint64_t *addresses; /* of its instructions, where one may access a device's memory; else NULL */
+    wl_exec_cb callback;     /* of several vCPUs: see execute.c, on_segment() */
+} __attribute__((aligned(64)));
 
 /* Whether its last instruction changes what the thread is doing. */
 static inline bool changes_thread(const struct segment *s)

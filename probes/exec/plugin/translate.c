@@ -45,11 +45,12 @@ static struct segment *segment_new(uint64_t pc, int function, struct hook *hook)
     static size_t left;
     if (!left) {
         left = 4096;
-        pool = calloc(left, sizeof *pool);
+        pool = aligned_alloc(_Alignof(struct segment), left * sizeof *pool);
         if (!pool)
             abort();
     }
     struct segment *s = &pool[--left];
+    *s = (struct segment){0};
     s->pc = pc;
     s->hook = hook;
     s->seen = seen_at(pc, function);
