@@ -44,7 +44,7 @@ SCHEMAS: Final = {
     "threads": events.THREADS, "costly": events.COSTLY, "frames": events.FRAMES, "stacks": events.STACKS,
 }  # fmt: skip
 RECORDS: Final = {
-    "events.bin": log.EVENT, "events.bin.1": log.EVENT, "ledger.bin": decode._CELL,
+    "events.bin": log.RECORD, "events.bin.1": log.RECORD, "ledger.bin": decode._CELL,
     "costly.bin": decode._COSTLY, "stacks.bin": frames._NODE,
 }  # fmt: skip
 

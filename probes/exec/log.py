@@ -21,13 +21,17 @@ from probes.exec.files import AGAIN, FULL
 from probes.exec.frames import NO_STACK
 from profiler.errors import ProbeLoss
 
+RECORD: Final = np.dtype([("after", "<u4"), ("name", "<u2"), ("kind", "u1"), ("how", "u1"), ("value", "<i8")])
+"""struct record (plugin/events.h)."""
+TIME, THREAD, STACK = 253, 254, 255
+"""Kinds of records that are no events: what holds for those that follow."""
 EVENT: Final = np.dtype([
     ("time", "<u8"), ("value", "<i8"), ("thread", "<u4"), ("stack", "<u4"), ("name", "<u2"), ("kind", "u1"),
     ("how", "u1"), ("vcpu", "u1"), ("_", "V3"),
 ])  # fmt: skip
-"""struct event (plugin/events.h)."""
+"""An event, with all that holds for it."""
 CHUNK: Final = 1 << 20
-"""Events that are in memory at a time: 32 MB of the log, and the row group that they become."""
+"""Records that are in memory at a time: 16 MB of the log, and the row group that they become."""
 MOST: Final = 1 << 62
 _FEW_WAKES: Final = 20
 
@@ -93,7 +97,7 @@ class Log:
     """The events of all vCPUs, each of which has a file of its own, in order of time."""
 
     files: Sequence[tuple[Path, int]]
-    """With how many whole events are in it."""
+    """With how many whole records are in it."""
     ordered: bool = True
     """Whether each file is in order of time: of several they are merged then, and else sorted in memory, whole."""
 
@@ -108,24 +112,22 @@ class Log:
         for vcpu, count in enumerate(lost):
             path = out / (f"events.bin.{vcpu}" if vcpu else "events.bin")
             size = path.stat().st_size if path.exists() else -1
-            if size < 0 or (size % EVENT.itemsize and not count):
+            if size < 0 or (size % RECORD.itemsize and not count):
                 raise ProbeLoss(f"{path.name} is missing or cut short", hint=FULL)
-            files.append((path, size // EVENT.itemsize))
-        ordered = len(files) == 1 or all(_ordered(_read(path, count, CHUNK)) for path, count in files)
+            files.append((path, size // RECORD.itemsize))
+        ordered = len(files) == 1 or all(_ordered(_read(path, count, CHUNK, 0)) for path, count in files)
         return cls(files, ordered)
-
-    def __len__(self) -> int:
-        return sum(count for _, count in self.files)
 
     def pieces(self, chunk: int = CHUNK) -> Iterator[Raw]:
         """The events, at most some ``chunk`` of them at a time."""
-        if len(self.files) == 1:
-            return _read(*self.files[0], chunk)
-        if not self.ordered:
-            whole = np.concatenate([np.fromfile(path, dtype=EVENT, count=count) for path, count in self.files])
-            return iter([whole[np.argsort(whole["time"], kind="stable")]])
         share = max(1, chunk // len(self.files))
-        return merge([_read(path, count, share) for path, count in self.files])
+        logs = [_read(path, count, share, vcpu) for vcpu, (path, count) in enumerate(self.files)]
+        if len(logs) == 1:
+            return logs[0]
+        if self.ordered:
+            return merge(logs)
+        whole = np.concatenate([np.zeros(0, dtype=EVENT), *(piece for one in logs for piece in one)])
+        return iter([whole[np.argsort(whole["time"], kind="stable")]] if len(whole) else [])
 
     def batches(
         self, names: Mapping[int, str], stacks_of: Callable[[Raw], Raw] | None, chunk: int = CHUNK
@@ -152,15 +154,44 @@ def _array(column: Raw, kind: pa.DataType, words: pa.Array | None) -> pa.Array:
     return array if words is None else pa.DictionaryArray.from_arrays(array, words)
 
 
-def _read(path: Path, count: int, chunk: int) -> Iterator[Raw]:
+def _read(path: Path, count: int, chunk: int, vcpu: int) -> Iterator[Raw]:
+    """Give a vCPU's events from its file, of which the first ``count`` records are whole; no piece is empty."""
+    holds = {TIME: 0, THREAD: 0, STACK: int(NO_STACK)}
     # Read, not mapped: pages of a mapped file count as the process's memory.
     with path.open("rb") as file:
         while count > 0:
-            piece = np.fromfile(file, dtype=EVENT, count=min(chunk, count))
-            if not len(piece):
+            records = np.fromfile(file, dtype=RECORD, count=min(chunk, count))
+            if not len(records):
                 raise ProbeLoss(f"{path.name} is missing or cut short", hint=AGAIN)
-            count -= len(piece)
-            yield piece
+            count -= len(records)
+            piece = _events(records, holds, vcpu)
+            if len(piece):
+                yield piece
+
+
+def _events(records: Raw, holds: dict[int, int], vcpu: int) -> Raw:
+    """Give the events among records; ``holds`` is what held before them, and becomes what holds behind them."""
+    kinds, values = records["kind"], records["value"]
+    is_event = kinds < TIME
+    piece = np.zeros(int(is_event.sum()), dtype=EVENT)
+    for field in ("value", "name", "kind", "how"):
+        piece[field] = records[field][is_event]
+    piece["vcpu"] = vcpu
+    time = np.cumsum(records["after"], dtype=np.uint64)
+    for kind, field, most in ((THREAD, "thread", 1 << 32), (STACK, "stack", 1 << 32), (TIME, "time", MOST)):
+        at = np.flatnonzero(kinds == kind)
+        said = values[at]
+        if len(at) and (said.min() < 0 or said.max() >= most):
+            raise ProbeLoss("events.bin has an event that cannot be", hint=AGAIN)
+        if kind == TIME:  # what is said is what the sum is there
+            said = said - time[at].astype(np.int64)
+        known = np.concatenate([[holds[kind]], said])
+        each = np.repeat(known, np.diff(at, prepend=0, append=len(records)))
+        if kind == TIME:
+            each = time.astype(np.int64) + each
+        piece[field] = each[is_event]
+        holds[kind] = int(each[-1])
+    return piece
 
 
 def merge(logs: Sequence[Iterator[Raw]]) -> Iterator[Raw]:

@@ -48,10 +48,19 @@ bool guest_memory(unsigned vcpu, uint64_t addr, void *to, size_t n)
 }
 
 struct log event_logs[VCPUS];
+void events_context(struct log *l, const struct event *e)
+{
+    if (e->thread != l->thread)
+        events_record(l, (struct record){.kind = LOG_THREAD, .value = l->thread = e->thread});
+}
 void events_flush(struct log *l)
 {
-    for (const struct event *e = l->buffer; e < l->buffer + l->used; e++)
-        printf("%s %u %u %" PRId64 " %u\n", e->kind == EV_LOCK ? "begin" : "end", e->thread, e->name, e->value, e->how);
+    static uint32_t thread;
+    for (const struct record *r = l->buffer; r < l->buffer + l->used; r++)
+        if (r->kind == LOG_THREAD)
+            thread = (uint32_t)r->value;
+        else if (r->kind < EV_KINDS)
+            printf("%s %u %u %" PRId64 " %u\n", r->kind == EV_LOCK ? "begin" : "end", thread, r->name, r->value, r->how);
     l->used = 0;
 }
 

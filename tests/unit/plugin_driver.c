@@ -149,7 +149,7 @@ static int events_full(const char *path) /* no room for a while, in the middle o
     if (!events_open(path) || setrlimit(RLIMIT_FSIZE, &limit))
         return 1;
     for (uint32_t i = 0; i < 3 * 32768; i++) {
-        events_put(&(struct event){.time = i, .kind = EV_WAKE});
+        events_put(&(struct event){.time = i, .kind = EV_WAKE, .stack = NO_STACK});
         if (i == 40000) {
             limit.rlim_cur = most;
             setrlimit(RLIMIT_FSIZE, &limit);

@@ -15,7 +15,7 @@ from capstone import x86_const
 
 from probes.events import COSTLY_INSTRUCTIONS, EVENT_KINDS, HOWS
 from probes.exec import decode, frames, log
-from tests import plugin_driver
+from tests import plugin_driver, raw_log
 from tests.plugin_driver import ask
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler on this machine")
@@ -366,7 +366,7 @@ def test_the_ledger_that_is_written_is_the_one_that_is_read(driver: Path, tmp_pa
 def test_events_come_back_in_order_and_complete(driver: Path, tmp_path: Path, count: int) -> None:
     path = tmp_path / "events.bin"
     assert ask(driver, "events", path, count) == ["0"]
-    events = np.fromfile(path, dtype=log.EVENT)
+    events = raw_log.read(path)
     numbers = np.arange(count)
     assert np.array_equal(events["time"], numbers * 3)
     assert np.array_equal(events["thread"], numbers % 5)
@@ -385,7 +385,7 @@ def test_events_that_could_not_be_written_are_counted(driver: Path, count: int) 
 
 def test_events_are_not_garbled_when_there_is_room_again(driver: Path, tmp_path: Path) -> None:
     path = tmp_path / "events.bin"
-    written = 100_000 // log.EVENT.itemsize
+    written = 100_000 // log.RECORD.itemsize
     assert ask(driver, "full", path) == [str(3 * 32768 - written)]
     assert path.stat().st_size == 100_000  # and not a whole number of events: the decoder refuses it
 

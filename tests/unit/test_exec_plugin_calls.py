@@ -5,13 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from probes.events import EVENT_KINDS, HOWS
-from probes.exec import log
 from probes.exec.places import RESULTS
-from tests import plugin_driver
+from tests import plugin_driver, raw_log
 from tests.plugin_driver import ask
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler on this machine")
@@ -30,7 +28,7 @@ def executed(driver: Path, folder: Path, space: str, letters: str) -> tuple[list
     """(the operation in each segment, instructions counted, kinds of events) of what the driver executes."""
     path = folder / "events.bin"
     *operations, counted = map(int, ask(driver, "execute", space, letters, path)[0].split())
-    return operations, counted, [EVENT_KINDS[kind] for kind in np.fromfile(path, dtype=log.EVENT)["kind"].tolist()]
+    return operations, counted, [EVENT_KINDS[kind] for kind in raw_log.read(path)["kind"].tolist()]
 
 
 @pytest.mark.parametrize(
@@ -145,13 +143,13 @@ def test_an_operation_takes_the_instructions_of_its_thread(
     driver: Path, tmp_path: Path, letters: str, instructions: list[int]
 ) -> None:
     executed(driver, tmp_path, "apart", letters)
-    events = np.fromfile(tmp_path / "events.bin", dtype=log.EVENT)
+    events = raw_log.read(tmp_path / "events.bin")
     assert events["value"][events["kind"] == EVENT_KINDS.index("op-exit")].tolist() == instructions
 
 
 def test_a_system_call_takes_the_instructions_from_its_entry_on(driver: Path, tmp_path: Path) -> None:
     executed(driver, tmp_path, "apart", "lckhkirkxl")
-    events = np.fromfile(tmp_path / "events.bin", dtype=log.EVENT)
+    events = raw_log.read(tmp_path / "events.bin")
     left = events[events["kind"] == EVENT_KINDS.index("syscall-exit")]
     assert left["value"].tolist() == [len("ckhkkx")]
 
@@ -192,4 +190,4 @@ def test_system_calls_say_how_they_ended(
 
 def outcome(driver: Path, folder: Path, what: str, rule: str, rax: str, flags: str, way: str) -> str:
     ask(driver, "outcome", what, RESULTS.index(rule), rax, flags, way, folder / "events.bin")
-    return HOWS[np.fromfile(folder / "events.bin", dtype=log.EVENT)["how"][-1]]
+    return HOWS[raw_log.read(folder / "events.bin")["how"][-1]]

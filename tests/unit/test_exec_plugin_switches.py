@@ -5,12 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from probes.events import EVENT_KINDS, HOWS
 from probes.exec import log
-from tests import plugin_driver
+from tests import plugin_driver, raw_log
 from tests.plugin_driver import ask
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler on this machine")
@@ -29,7 +28,7 @@ def seen(driver: Path, folder: Path, words: str, *kinds: str) -> list[tuple[str,
     for letter, how in zip("BPYX", (BLOCKED, PREEMPTED, YIELDED, EXITED), strict=True):
         words = words.replace(letter, str(how))
     ask(driver, "switches", folder / "events.bin", *words.split())
-    events = np.fromfile(folder / "events.bin", dtype=log.EVENT).tolist()
+    events = raw_log.read(folder / "events.bin").tolist()
     names = log.EVENT.names or ()
     rows = [dict(zip(names, event, strict=True)) for event in events]
     found = [(EVENT_KINDS[row["kind"]], HOWS[row["how"]], int(row["name"]), int(row["value"])) for row in rows]

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The event log: fixed records, buffered, streamed to a file. */
+/* The event log: records of one size, buffered, streamed to a file.  probes/exec/log.py reads it. */
 #ifndef WL_EVENTS_H
 #define WL_EVENTS_H
 
@@ -29,29 +29,51 @@ struct event {
     uint32_t thread, stack;
     uint16_t name;
     uint8_t kind, how, vcpu;
-    uint8_t unused[3];
 };
 
-#define BUFFERED 4096u /* 128 KiB, which stay in the host's cache */
+/*
+ * What is written of an event.  Its thread and stack are those of the one before in the log, unless a record of a kind
+ * of its own says so first; the first one's are 0 and NO_STACK.
+ */
+struct record {
+    uint32_t after; /* the one before, by this much */
+    uint16_t name;
+    uint8_t kind, how;
+    int64_t value;
+};
+enum record_kind { LOG_TIME = 253, LOG_THREAD, LOG_STACK }; /* `value` is that from here on */
+
+#define BUFFERED 4096u /* 64 KiB, which stay in the host's cache */
 struct log {
-    struct event buffer[BUFFERED];
-    uint32_t used;
-    uint64_t lost;
+    struct record buffer[BUFFERED];
+    uint32_t used, thread, stack;
+    uint64_t time, lost;
     int fd;
 };
 extern struct log event_logs[VCPUS];
 void events_flush(struct log *l);
+void events_context(struct log *l, const struct event *e); /* e is not of the same thread or stack, or much later */
 
-/* A log for each vCPU: the first one's at `path`, those of others at `path`.1 and so on. */
-bool events_open(const char *path);
+static inline void events_record(struct log *l, struct record r)
+{
+    l->buffer[l->used++] = r;
+    if (unlikely(l->used == BUFFERED))
+        events_flush(l);
+}
+
 /* In the thread of its vCPU. */
 static inline void events_put(const struct event *e)
 {
     struct log *l = &event_logs[e->vcpu];
-    l->buffer[l->used++] = *e;
-    if (unlikely(l->used == BUFFERED))
-        events_flush(l);
+    if (unlikely(e->thread != l->thread || e->stack != l->stack || e->time - l->time > UINT32_MAX))
+        events_context(l, e);
+    uint32_t after = (uint32_t)(e->time - l->time);
+    l->time = e->time;
+    events_record(l, (struct record){after, e->name, e->kind, e->how, e->value});
 }
+
+/* A log for each vCPU: the first one's at `path`, those of others at `path`.1 and so on. */
+bool events_open(const char *path);
 /* Flushes and closes; returns how many events could not be written. */
 uint64_t events_close(void);
 uint64_t events_lost(unsigned vcpu); /* of these, one vCPU's */
