@@ -27,8 +27,8 @@ TIME, THREAD, STACK = 253, 254, 255
 """Kinds of records that are no events: what holds for those that follow."""
 EVENT: Final = np.dtype([
     ("time", "<u8"), ("value", "<i8"), ("thread", "<u4"), ("stack", "<u4"), ("name", "<u2"), ("kind", "u1"),
-    ("how", "u1"), ("vcpu", "u1"), ("_", "V3"),
-])  # fmt: skip
+    ("how", "u1"), ("vcpu", "u1"),
+], align=True)  # fmt: skip
 """An event, with all that holds for it."""
 CHUNK: Final = 1 << 20
 """Records that are in memory at a time: 16 MB of the log, and the row group that they become."""
@@ -171,26 +171,26 @@ def _read(path: Path, count: int, chunk: int, vcpu: int) -> Iterator[Raw]:
 
 def _events(records: Raw, holds: dict[int, int], vcpu: int) -> Raw:
     """Give the events among records; ``holds`` is what held before them, and becomes what holds behind them."""
-    kinds, values = records["kind"], records["value"]
-    is_event = kinds < TIME
-    piece = np.zeros(int(is_event.sum()), dtype=EVENT)
+    context = np.flatnonzero(records["kind"] >= TIME)
+    said, behind = records[context], context - np.arange(len(context))  # how many events are before each of them
+    if len(context):
+        records = records[records["kind"] < TIME]
+    piece = np.empty(len(records), dtype=EVENT)
     for field in ("value", "name", "kind", "how"):
-        piece[field] = records[field][is_event]
+        piece[field] = records[field]
     piece["vcpu"] = vcpu
-    time = np.cumsum(records["after"], dtype=np.uint64)
+    time = np.cumsum(records["after"], dtype=np.int64)
     for kind, field, most in ((THREAD, "thread", 1 << 32), (STACK, "stack", 1 << 32), (TIME, "time", MOST)):
-        at = np.flatnonzero(kinds == kind)
-        said = values[at]
-        if len(at) and (said.min() < 0 or said.max() >= most):
+        values, at = said["value"][said["kind"] == kind], behind[said["kind"] == kind]
+        if len(values) and (values.min() < 0 or values.max() >= most):
             raise ProbeLoss("events.bin has an event that cannot be", hint=AGAIN)
-        if kind == TIME:  # what is said is what the sum is there
-            said = said - time[at].astype(np.int64)
-        known = np.concatenate([[holds[kind]], said])
-        each = np.repeat(known, np.diff(at, prepend=0, append=len(records)))
-        if kind == TIME:
-            each = time.astype(np.int64) + each
-        piece[field] = each[is_event]
-        holds[kind] = int(each[-1])
+        if kind == TIME:  # what is said is what it is there, with all that the events before came later
+            values = values - np.concatenate([[0], time])[at]
+        known = np.concatenate([[holds[kind]], values])
+        holds[kind] = int(known[-1])
+        each = np.repeat(known, np.diff(at, prepend=0, append=len(records))) if len(at) else known[0]
+        piece[field] = time + each if kind == TIME else each
+    holds[TIME] += int(time[-1]) if len(time) else 0
     return piece
 
 
