@@ -34,3 +34,7 @@ bench *ARGUMENTS: setup
 # the probe against strace, ktrace and OSv's tracepoints, in the same run, event by event; for the guests that are here
 equality *ARGUMENTS: setup
     python -m tests.equality {{ ARGUMENTS }}
+
+# causes planted in live guests, and whether explain names each of them; exits 1 on any miss
+truth *ARGUMENTS: setup
+    python -m tests.truth {{ ARGUMENTS }}

@@ -1,0 +1,1 @@
+"""Findings held against causes that were planted: what ``just truth`` does."""
