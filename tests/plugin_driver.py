@@ -10,14 +10,15 @@ UNITS = (
     "config", "context", "costly", "execute", "ledger", "results", "state", "threads", "events", "phases", "locks",
     "packets", "stacks", "switches", "names",
 )  # fmt: skip
+DRIVER = "plugin_driver.c", "costly_driver.c"
 
 
-def build(root: Path, folder: Path, driver: str = "plugin_driver.c", units: Sequence[str] = UNITS) -> Path:
+def build(root: Path, folder: Path, driver: Sequence[str] = DRIVER, units: Sequence[str] = UNITS) -> Path:
     """Make a driver in ``folder`` of these parts, with every check that the compiler can add at run time."""
     plugin = root / "probes" / "exec" / "plugin"
     parts = [plugin / f"{name}.c" for name in units]
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined", "-fno-sanitize-recover=all"]
-    sources = [root / "tests" / "unit" / name for name in (driver, "no_qemu.c")]
+    sources = [root / "tests" / "unit" / name for name in (*driver, "no_qemu.c")]
     command = ["gcc", *flags, "-DWL_API=1", f"-I{plugin}", *sources, *parts, "-o", folder / "driver"]
     subprocess.run(command, check=True, timeout=60)
     return folder / "driver"

@@ -25,7 +25,7 @@ DEEPEST = 8  # WAITS, plugin/locks.h
 @pytest.fixture(scope="module")
 def driver(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     units = ("locks", "threads", "state", "ledger", "costly")
-    return plugin_driver.build(root, tmp_path_factory.mktemp("driver"), "locks_driver.c", units)
+    return plugin_driver.build(root, tmp_path_factory.mktemp("driver"), ["locks_driver.c"], units)
 
 
 def play(driver: Path, *lines: str) -> tuple[list[Event], int, dict[int, str]]:

@@ -111,7 +111,7 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def driver(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(root, tmp_path_factory.mktemp("stacks"), "stacks_driver.c", UNITS)
+    return build(root, tmp_path_factory.mktemp("stacks"), ["stacks_driver.c"], UNITS)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
