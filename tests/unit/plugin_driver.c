@@ -225,12 +225,13 @@ static int idle(int n, char **readings) /* the clock after each HLT in; idle so 
     return 0;
 }
 
-static int iret(const char *where) /* what is left open when user code, the kernel or a hook of its follows an IRET */
+static int iret(const char *where) /* what is left open when user code, the kernel, its hooks, or what lies behind follow an IRET */
 {
     static struct hook interrupt = {.kind = HOOK_IRQ}, handler = {.kind = HOOK_HANDLER};
     struct segment next = {.class = *where == 'u' ? CLASS_APP : CLASS_KERNEL};
     next.hook = *where == 'i' ? &interrupt : *where == 'h' ? &handler : NULL;
     in_context(ROLE_MAIN);
+    next.pc = v->segment->last_pc + (*where == 'b' ? 2 : 7);
     struct thread *t = v->thread;
     t->in_syscall = true;
     finish_tail(v, INSN_IRET, &next);

@@ -408,7 +408,7 @@ def test_idle_is_never_negative(driver: Path) -> None:
 
 @pytest.mark.parametrize(
     ("where", "left"),
-    [("user", "0 0 0"), ("interrupt", "0 0 0"), ("kernel", "1 1 0"), ("handler", "1 1 0")],
+    [("user", "0 0 0"), ("interrupt", "0 0 0"), ("kernel", "1 1 0"), ("handler", "1 1 0"), ("behind", "1 1 1")],
 )
 def test_an_iret_that_stays_in_the_kernel_ends_no_system_call(driver: Path, where: str, left: str) -> None:
     # sync_core() serializes the processor with an IRET to itself; an exception of the kernel's own ends in one too.

@@ -55,9 +55,17 @@ static void take_back(struct vcpu *v, struct cell *cell, uint8_t costly)
 }
 
 /*
- * Whether an IRET that `s` follows left the kernel.  Linux also executes IRET to stay where it is: it serializes the
- * processor (sync_core(), after the kernel's text was changed).
+ * Whether the IRET that has just executed goes to what lies behind it, `s` or what `s` interrupts.  So Linux serializes
+ * the processor (sync_core(), after the kernel's text was changed, in the interrupt that asks other vCPUs for it, too);
+ * nothing returns so.
  */
+static bool goes_on_behind(const struct vcpu *v, const struct segment *s)
+{
+    enum { IRETQ_BYTES = 2 };
+    return goes_on_at(v, v->segment->last_pc + IRETQ_BYTES, s);
+}
+
+/* Whether an IRET that `s` follows left the kernel. */
 static bool left_kernel(const struct segment *s)
 {
     return s->class != CLASS_KERNEL || (s->hook && entered_by_interrupt(s->hook));
@@ -66,6 +74,8 @@ static bool left_kernel(const struct segment *s)
 static void return_from_frame(struct vcpu *v, const struct segment *s)
 {
     struct thread *t = v->thread;
+    if (goes_on_behind(v, s))
+        return;
     if (t->n_frames) {
         struct frame f = t->frames[t->n_frames - 1];
         /* Where the app may call the kernel, it may have been interrupted in there. */

@@ -96,8 +96,7 @@ void syscall_handled(struct vcpu *v, const struct hook *hook)
     put(v, EV_SYSCALL_ENTER, HOW_NONE, t->syscall, 0);
 }
 
-/* Whether the thread goes on at `address` with segment `s`, or an interrupt that is there first will return to it. */
-static bool goes_on_at(const struct vcpu *v, uint64_t address, const struct segment *s)
+bool goes_on_at(const struct vcpu *v, uint64_t address, const struct segment *s)
 {
     uint64_t stack, words[2]; /* the return address, or an error code and that */
     if (!s->hook || !entered_by_interrupt(s->hook))

@@ -3,6 +3,7 @@
 #ifndef WL_RESULTS_H
 #define WL_RESULTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct hook;
@@ -26,6 +27,9 @@ enum result {
  * before it is switched out and before an interrupt's frame comes or goes, as well.
  */
 uint64_t work_done(struct vcpu *v);
+
+/* Whether the thread goes on at `address` with segment `s`, or an interrupt that is there first will return to it. */
+bool goes_on_at(const struct vcpu *v, uint64_t address, const struct segment *s);
 
 /* The app has called what `hook` is at, with the first instruction of a translation block: an operation begins. */
 void operation_entered(struct vcpu *v, const struct hook *hook);
