@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from probes.exec import log
 from probes.exec.frames import NO_STACK
 
+EVENT: Final = np.dtype([
+    ("time", "<u8"), ("value", "<i8"), ("thread", "<u4"), ("stack", "<u4"), ("name", "<u2"), ("kind", "u1"),
+    ("how", "u1"), ("vcpu", "u1"),
+], align=True)  # fmt: skip
+"""An event, with all that holds for it: also what cannot be, as far as a log can say it."""
+
 Events = np.ndarray[Any, Any]
-"""Of dtype ``log.EVENT``."""
+"""Of dtype ``EVENT``."""
 
 
 def write(path: Path, events: Events) -> None:
@@ -44,4 +51,12 @@ def pack(events: Events) -> np.ndarray[Any, Any]:
 def read(path: Path) -> Events:
     """The events of a log, whole or cut."""
     whole = log.Log(((path, path.stat().st_size // log.RECORD.itemsize),))
-    return np.concatenate([np.zeros(0, dtype=log.EVENT), *whole.pieces()])
+    return rows(list(whole.pieces()))
+
+
+def rows(pieces: Sequence[log.Piece]) -> Events:
+    """Events that are columns, one after the other."""
+    every = np.zeros(sum(len(piece["time"]) for piece in pieces), dtype=EVENT)
+    for name in EVENT.names or ():
+        every[name] = np.concatenate([every[name][:0], *(piece[name] for piece in pieces)])
+    return every

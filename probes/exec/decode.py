@@ -72,7 +72,7 @@ def decode(out: Path, hooks: Hooks, phases: Sequence[Phase], shared: Collection[
     """
     summary = _summary(out, hooks)
     log, raw = Log.at(out, summary.lost_events), files.records(out / "ledger.bin", _CELL)
-    seen = look(log.pieces())
+    seen = look(log.records())
     functions, tree = Functions.of(hooks), None
     if summary.stacks is not None:
         tree = frames.read(out / "stacks.bin", functions, shared, np.union1d(raw["function"], seen.stacks))

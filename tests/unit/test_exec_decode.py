@@ -13,7 +13,7 @@ import pytest
 
 from probes import recording
 from probes.events import COSTLY, EVENT_KINDS, EVENTS, HOWS, LEDGER, PHASES
-from probes.exec import decode, frames, log
+from probes.exec import decode, frames
 from probes.exec.configure import Hooks
 from probes.exec.decode import Tables
 from probes.exec.said import Phase
@@ -93,7 +93,7 @@ def write(
         raw[name] = [cell[number] for cell in cells]
     raw.tofile(out / "ledger.bin")
     write_costly(out, COSTLY_SEEN if cells else [])
-    raw = np.zeros(len(events), dtype=log.EVENT)
+    raw = np.zeros(len(events), dtype=raw_log.EVENT)
     for number, (time, thread, kind, name, value) in enumerate(events):
         for field, what in (("time", time), ("thread", thread), ("name", name), ("value", value)):
             raw[field][number] = what
@@ -378,7 +378,7 @@ def test_an_event_that_cannot_be(tmp_path: Path, field: str, value: int) -> None
 
 def test_a_million_events_take_no_loop(tmp_path: Path) -> None:
     write(tmp_path)
-    events = np.zeros(1_000_000, dtype=log.EVENT)
+    events = np.zeros(1_000_000, dtype=raw_log.EVENT)
     events["stack"] = frames.NO_STACK
     events["time"] = np.arange(len(events))
     events["kind"] = np.arange(len(events)) % len(EVENT_KINDS)

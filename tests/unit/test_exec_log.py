@@ -35,7 +35,7 @@ def written(out: Path, logs: Sequence[Sequence[tuple[int, ...]]], *, ordered: bo
     """Writes a log for each vCPU; all of their events in the order that they have to be given in."""
     every = []
     for vcpu, events in enumerate(logs):
-        raw = np.zeros(len(events), dtype=log.EVENT)
+        raw = np.zeros(len(events), dtype=raw_log.EVENT)
         for place, field in enumerate(("time", "thread", "name", "kind", "stack", "value")):
             raw[field] = [one[place] for one in events]
         raw["vcpu"] = vcpu
@@ -57,9 +57,9 @@ def test_pieces_are_the_whole(tmp_path: Path, logs: list[list[tuple[int, ...]]],
     whole = written(tmp_path, logs, ordered=ordered)
     found = log.Log.at(tmp_path, [0] * len(logs))
     pieces = list(found.pieces(chunk))
-    assert np.concatenate([whole[:0], *pieces]).tolist() == whole.tolist()
+    assert raw_log.rows(pieces).tolist() == whole.tolist()
     assert table(found, chunk).to_pylist() == table(found, 1000).to_pylist()
-    one, many = log.look([whole] if len(whole) else []), log.look(pieces)
+    one, many = log.look([raw_log.pack(whole)] if len(whole) else []), log.look(found.records(chunk))
     assert one.woken_run == many.woken_run
     for name, want in (("names", whole["name"]), ("stacks", whole["stack"][whole["stack"] != frames.NO_STACK]),
                        ("waited", whole["value"][whole["kind"] == EVENT_KINDS.index("lock-contended")])):  # fmt: skip
@@ -70,7 +70,7 @@ def test_pieces_are_the_whole(tmp_path: Path, logs: list[list[tuple[int, ...]]],
 def test_no_piece_is_larger_than_asked_where_logs_are_in_order(tmp_path: Path, ordered: bool) -> None:
     rows = [(n * 7 % 100 if not ordered else 3, 0, 0, 0, 0, n) for n in range(500)]
     written(tmp_path, [rows, rows[:50]], ordered=ordered)
-    sizes = [len(piece) for piece in log.Log.at(tmp_path, [0, 0]).pieces(20)]
+    sizes = [len(piece["time"]) for piece in log.Log.at(tmp_path, [0, 0]).pieces(20)]
     assert (max(sizes) <= 20 * 2, sum(sizes)) == (ordered, 550)
 
 
@@ -132,7 +132,7 @@ def test_a_long_log_takes_little_memory(tmp_path: Path) -> None:
     found = log.Log.at(tmp_path, [0])
     tracemalloc.start()
     try:
-        log.look(found.pieces(1 << 16))
+        log.look(found.records(1 << 16))
         rows = sum(batch.num_rows for batch in found.batches(NAMES, None, 1 << 16))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -151,8 +151,8 @@ def test_an_event_that_was_cut_is_one_of_those_lost(tmp_path: Path) -> None:
     with pytest.raises(ProbeLoss, match="cut short"):
         log.Log.at(tmp_path, [0])
     found = log.Log.at(tmp_path, [1])
-    assert sum(len(piece) for piece in found.pieces()) == 8
-    assert np.array_equal(np.concatenate(list(found.pieces(3))), whole[:8])
+    assert sum(len(piece["time"]) for piece in found.pieces()) == 8
+    assert raw_log.rows(list(found.pieces(3))).tolist() == whole[:8].tolist()
 
 
 def test_a_log_that_becomes_shorter_is_no_end_of_it(tmp_path: Path) -> None:
@@ -178,3 +178,24 @@ def test_a_recording_whose_last_events_are_lost(tmp_path: Path) -> None:
     assert len(found.events) == events.num_rows - 1
     failed = [check for check in verify(found) if not check.ok]
     assert [(check.name, check.detail) for check in failed] == [("no lost events", "1 lost")]
+
+
+@pytest.mark.parametrize(("kind", "beyond"), [(log.TIME, (1 << 62) - 6), (log.THREAD, 1 << 31), (log.STACK, 1 << 32)])
+def test_what_records_say_is_bounded(tmp_path: Path, kind: int, beyond: int) -> None:
+    """Also of the second of two vCPUs, whose logs are looked through for their order first."""
+    for value in (beyond - 1, beyond, -1, (1 << 63) - 1):
+        records = np.zeros(4, dtype=log.RECORD)
+        records["after"] = [0, 0, 3, 0]  # 6 in all, of both logs
+        records["kind"][1], records["value"][1] = kind, value
+        for path, what in (("events.bin", records[2:]), ("events.bin.1", records)):
+            what.tofile(tmp_path / path)
+        if value == beyond - 1:
+            assert log.look(log.Log.at(tmp_path, [0, 0]).records()).names.tolist() == [0]
+        else:
+            with pytest.raises(ProbeLoss, match="cannot be"):
+                log.look(log.Log.at(tmp_path, [0, 0]).records())
+
+
+def test_more_vcpus_than_a_table_can_name(tmp_path: Path) -> None:
+    with pytest.raises(ProbeLoss, match="cannot be"):
+        log.Log.at(tmp_path, [0] * 129)

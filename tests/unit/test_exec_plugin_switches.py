@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from probes.events import EVENT_KINDS, HOWS
-from probes.exec import log
 from tests import plugin_driver, raw_log
 from tests.plugin_driver import ask
 
@@ -29,7 +28,7 @@ def seen(driver: Path, folder: Path, words: str, *kinds: str) -> list[tuple[str,
         words = words.replace(letter, str(how))
     ask(driver, "switches", folder / "events.bin", *words.split())
     events = raw_log.read(folder / "events.bin").tolist()
-    names = log.EVENT.names or ()
+    names = raw_log.EVENT.names or ()
     rows = [dict(zip(names, event, strict=True)) for event in events]
     found = [(EVENT_KINDS[row["kind"]], HOWS[row["how"]], int(row["name"]), int(row["value"])) for row in rows]
     return [row for row in found if row[0] in kinds]

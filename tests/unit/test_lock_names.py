@@ -9,6 +9,7 @@ from probes.events import EVENT_KINDS
 from probes.exec import locks, log
 from probes.objects import Objects
 from probes.symbols import SymbolTable
+from tests import raw_log
 
 KERNEL_LOCK, RING, APP_LOCK = -0x7E0000000000 + 0x40, 0x4CB4C0, 0x4CB4F8
 NAMELESS, POINTED, BESIDE, ENDED = 0x7F00, 0x7F0000000000, 0x7F0040, 0x4CB500
@@ -16,11 +17,11 @@ NAMELESS, POINTED, BESIDE, ENDED = 0x7F00, 0x7F0000000000, 0x7F0040, 0x4CB500
 
 def named(values: object, *waits: tuple[str, int]) -> dict[int, str]:
     """The names that locks get of these events (kind, address), with a variable ``ring`` of 256 bytes."""
-    events = np.zeros(len(waits), dtype=log.EVENT)
+    events = np.zeros(len(waits), dtype=raw_log.EVENT)
     events["kind"] = [EVENT_KINDS.index(kind) for kind, _ in waits]
     events["value"] = [address for _, address in waits]
     objects = Objects([SymbolTable(np.array([RING], np.uint64), np.array([0x100], np.uint64), ["ring"])])
-    table = locks.table(log.look([events]).waited, locks.known(values), objects)
+    table = locks.table(log.look([raw_log.pack(events)]).waited, locks.known(values), objects)
     return {lock["address"]: lock["name"] for lock in table.to_pylist()}
 
 
