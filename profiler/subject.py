@@ -12,6 +12,7 @@ from profiler.errors import UsageError
 
 if TYPE_CHECKING:
     from images import Program
+    from images.apps import App
     from images.guests import Guest, Runtime
     from probes.exec.said import Phase
     from probes.exec.window import Window
@@ -55,19 +56,22 @@ class Subject(Protocol):
 
 
 class Known:
-    """An app that comes with weaklink.  Raises ``UsageError`` for an unknown app or phase, ``AppBuild``."""
+    """An app that comes with weaklink, by its name, or another of the same form.
+
+    Raises ``UsageError`` for an unknown app or phase, ``AppBuild``.
+    """
 
     window: Window | None = None
 
-    def __init__(self, app: str, phases: Sequence[str] = ()) -> None:
+    def __init__(self, app: str | App, phases: Sequence[str] = ()) -> None:
         from images import apps
 
-        self._app = apps.load(app)
+        self._app = apps.load(app) if isinstance(app, str) else app
+        self.name = self._app.name
         known = [phase.name for phase in self._app.phases]
         unknown = [name for name in phases if name not in known]
         if unknown:
-            raise UsageError(f"{app} has no phase {unknown[0][:60]!r}", hint=f"phases: {', '.join(known)}")
-        self.name = app
+            raise UsageError(f"{self.name} has no phase {unknown[0][:60]!r}", hint=f"phases: {', '.join(known)}")
         self._selected = frozenset(phases)
         self.args: Sequence[str] = ["--phases", ",".join(phases)] if phases else []
         self._programs: dict[tuple[str, Path | None], Program] = {}

@@ -20,7 +20,7 @@ SEEDS = "2"
 @pytest.fixture(scope="module")
 def isolation() -> Cause:
     """Two phases of one cause, which no seed moves."""
-    (found,) = [one for one in causes.load(run.phases_of()) if one.name == "page-table isolation"]
+    (found,) = [one for one in causes.load(run.phases_of) if one.name == "page-table isolation"]
     return replace(found, quiet=("clock-read",))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +31,10 @@ class Hit:
 
 @dataclass(frozen=True)
 class Cause:
-    """One planted switch: two guests that differ in it alone, where it must show, and where it must not."""
+    """One planted switch: two guests that differ in it alone, where it must show, and where it must not.
+
+    ``app`` is what runs in both, ``phases`` (of it) are those that are judged.
+    """
 
     name: str
     base: str
@@ -39,22 +42,28 @@ class Cause:
     why: str
     hit: tuple[Hit, ...]
     quiet: tuple[str, ...]
+    app: str = "tour"
+
+    @property
+    def phases(self) -> list[str]:
+        """Give the phases that are judged."""
+        return [*(hit.phase for hit in self.hit), *self.quiet]
 
 
-def load(phases: Sequence[str], place: Path = CAUSES) -> list[Cause]:
-    """Read all causes, whose phases are among ``phases``; raises ``Misstated``."""
-    return [_cause(entry, phases) for entry in tomllib.loads(place.read_text(encoding="utf-8"))["cause"]]
+def load(phases_of: Callable[[str], Sequence[str]], place: Path = CAUSES) -> list[Cause]:
+    """Read all causes; ``phases_of`` gives the phases that an app has.  Raises ``Misstated``."""
+    return [_cause(entry, phases_of) for entry in tomllib.loads(place.read_text(encoding="utf-8"))["cause"]]
 
 
-def _cause(entry: Mapping[str, Any], phases: Sequence[str]) -> Cause:
+def _cause(entry: Mapping[str, Any], phases_of: Callable[[str], Sequence[str]]) -> Cause:
     hits = tuple(
         Hit(**{**hit, "operations": tuple(hit["operations"]), "cost": _COSTS[hit["cost"]]}) for hit in entry["hit"]
     )
     cause = Cause(**{**entry, "hit": hits, "quiet": tuple(entry["quiet"])})
-    named = [*(hit.phase for hit in hits), *cause.quiet]
+    named = cause.phases
     if not hits or not cause.quiet or not cause.why:
         raise Misstated(f"{cause.name}: say why, where it shows, and where it does not")
-    if unknown := sorted({*named} - {*phases}):
+    if unknown := sorted({*named} - {*phases_of(cause.app)}):
         raise Misstated(f"{cause.name}: there is no phase {', '.join(unknown)}")
     if len({*named}) < len(named):
         raise Misstated(f"{cause.name}: a phase is named twice")

@@ -18,7 +18,10 @@ COVERS: Final = 0.8
 
 @dataclass(frozen=True)
 class Told:
-    """What is said of one phase of one cause: ``miss`` is the reason why it is wrong, "" if it is right."""
+    """What is said of one phase of one cause: ``miss`` is the reason why it is wrong, "" if it is right.
+
+    ``not_judged`` says why nothing could be said at all; then it is neither.
+    """
 
     cause: str
     phase: str
@@ -26,6 +29,7 @@ class Told:
     first: Finding | None
     beside: tuple[Finding, ...]  # the other findings beyond the floor
     miss: str
+    not_judged: str = ""
 
 
 def judge(cause: Cause, pair: Pair) -> list[Told]:
@@ -39,6 +43,11 @@ def judge(cause: Cause, pair: Pair) -> list[Told]:
         else:
             told.append(_loud(cause, phases[name], hit) if hit else _quiet(cause, phases[name]))
     return told
+
+
+def not_judged(cause: Cause, why: str) -> list[Told]:
+    """Give every phase of a cause whose kernel is not on this machine."""
+    return [Told(cause.name, name, hit, None, (), "", why) for name, hit in _wanted(cause)]
 
 
 def missed(cause: Cause, reason: str) -> list[Told]:
@@ -113,13 +122,15 @@ def table(told: Sequence[Told], guests: Mapping[str, tuple[str, str]]) -> str:
     for name in dict.fromkeys(one.cause for one in told):
         mine = [one for one in told if one.cause == name]
         silent = [one for one in mine if one.hit is None]
-        quiet = f"{sum(not one.miss for one in silent)} of {len(silent)}"
+        quiet = f"{sum(not (one.miss or one.not_judged) for one in silent)} of {len(silent)}"
         for number, one in enumerate(each for each in mine if each.hit):
-            right = not (one.miss or (number == 0 and any(each.miss for each in silent)))
+            wrong = one.miss or (number == 0 and any(each.miss for each in silent))
+            said = f"not judged: {one.not_judged}" if one.not_judged else "MISS" if wrong else "right"
             rows.append((name if number == 0 else "", one.phase, _expected(one), *_found(one),
-                         quiet if number == 0 else "", "right" if right else "MISS"))  # fmt: skip
+                         quiet if number == 0 else "", said))  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.rjust(width) if column in (4, 5) else cell.ljust(width)
+    lines = [_counted(told), ""]
+    lines += ["  ".join(cell.rjust(width) if column in (4, 5) else cell.ljust(width)
                        for column, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
              for row in rows]  # fmt: skip
     for (name, miss, first), ones in _alike(told).items():
@@ -131,6 +142,14 @@ def table(told: Sequence[Told], guests: Mapping[str, tuple[str, str]]) -> str:
         lines += ["", "Beside the first finding, and beyond the floor:"]
         lines += [f"  {one.cause}, {one.phase}: {finding.sentence}" for one in beside for finding in one.beside]
     return "\n".join(lines)
+
+
+def _counted(told: Sequence[Told]) -> str:
+    """Say how many causes are right, how many are not, and how many nobody judged."""
+    every = list(dict.fromkeys(one.cause for one in told))
+    wrong, left_out = {one.cause for one in told if one.miss}, {one.cause for one in told if one.not_judged}
+    said = f"{len(every)} causes: {len({*every} - wrong - left_out)} right, {len(wrong)} missed"
+    return f"{said}, {len(left_out)} not judged" if left_out else said
 
 
 def _alike(told: Sequence[Told]) -> dict[tuple[str, str, bool], list[Told]]:
@@ -148,7 +167,7 @@ def _expected(one: Told) -> str:
 
 def _found(one: Told) -> tuple[str, str, str]:
     if one.first is None:
-        return "none", "", ""
+        return "" if one.not_judged else "none", "", ""
     more = len(one.first.operations) - 1
     operations = one.first.operations[0] + (f" +{more}" if more else "")
     unit = " B" if one.first.cost == "rep_bytes" else ""

@@ -2,64 +2,149 @@
 
 from __future__ import annotations
 
+import io
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import images
 from analysis.compare import compare
 from analysis.comparison import Pair
-from images import GuestSpec
+from images import GuestSpec, apps
+from images.apps import App
 from probes import recording
 from profiler.cli.run import record
-from profiler.errors import NotComparable
+from profiler.errors import ArtifactUnavailable, NotComparable, WeaklinkError
 from profiler.plan import Run, parse_guests, parse_seeds
 from profiler.subject import Known
 from tests.truth.causes import Cause
 
-APP: Final = "tour"
+_HERE: Final = Path(__file__).resolve().parent
+_APPS: Final = _HERE / "apps"
+_PLANTED: Final = _HERE / "planted.c"
 _OPTIONS: Final = Namespace(mode=None, vcpus=1, stacks=False, limit=None)
+
+_Wanted = Mapping[str, Sequence[str]]  # of one guest: the phases of each app
 
 
 class NotRecorded(Exception):
     """A guest of a cause did not run."""
 
 
-def phases_of(app: str = APP) -> list[str]:
+def app_of(name: str) -> App:
+    """Give an app of weaklink's, or of this folder's own."""
+    return apps.read(_APPS / name) if (_APPS / name).is_dir() else apps.load(name)
+
+
+def phases_of(app: str) -> list[str]:
     """Give the names of all phases of an app."""
-    from images import apps
-
-    return [phase.name for phase in apps.load(app).phases]
+    return [phase.name for phase in app_of(app).phases]
 
 
-def measure(causes: Sequence[Cause], seeds: str, out: Path) -> None:
-    """Record each guest of ``causes`` once per seed, all with the phases that any of the causes names.
+def lacking(cause: Cause) -> str:
+    """Say which guest of a cause has no kernel on this machine; "" if both have."""
+    for spec in (cause.base, cause.other):
+        try:
+            images.check(GuestSpec.parse(spec))
+        except ArtifactUnavailable:
+            return f"no {GuestSpec.parse(spec).name} here"
+    return ""
 
-    What is recorded already and still holds is kept.  A guest that fails does not stop the others.
+
+def measure(causes: Sequence[Cause], seeds: str, out: Path, jobs: int = 1) -> None:
+    """Record each guest of ``causes`` once per seed, with the phases that any cause of the same kernel names.
+
+    What is recorded already and still holds is kept.  A guest that fails does not stop the others.  ``jobs`` guests are
+    recorded at the same time.  Raises the first ``WeaklinkError`` that is no guest's own.
     """
-    named = {hit.phase for cause in causes for hit in cause.hit} | {name for cause in causes for name in cause.quiet}
-    chosen = [name for name in phases_of() if name in named]
-    guests = dict.fromkeys(spec for cause in causes for spec in (cause.base, cause.other))
-    record(Known(APP, chosen), ",".join(guests), seeds, out, _OPTIONS)
+    work = [(str(guest), wanted) for guest, wanted in _wanted(causes).items()]
+    each = partial(_record, seeds, out)
+    if jobs < 2 or len(work) < 2:
+        failures = [each(one) for one in work]
+    else:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_no_moving_line) as pool:
+            failures = list(pool.map(each, work))
+    for failure in failures:
+        if failure is not None:
+            raise failure
+
+
+def _wanted(causes: Sequence[Cause]) -> dict[GuestSpec, _Wanted]:
+    """Give what each guest runs: guests of one kernel the same phases of an app, or none could be compared."""
+    named: dict[tuple[str, str], set[str]] = {}
+    for cause in causes:
+        named.setdefault((GuestSpec.parse(cause.base).name, cause.app), set()).update(cause.phases)
+    wanted: dict[GuestSpec, dict[str, list[str]]] = {}
+    for cause in causes:
+        for guest in parse_guests(f"{cause.base},{cause.other}"):
+            chosen = named[guest.name, cause.app]
+            wanted.setdefault(guest, {})[cause.app] = [name for name in phases_of(cause.app) if name in chosen]
+    return {**wanted}
+
+
+def _record(seeds: str, out: Path, work: tuple[str, _Wanted]) -> WeaklinkError | None:
+    guest, wanted = work
+    try:
+        for name, phases in wanted.items():
+            with planted(app_of(name), guest) as app:
+                record(Known(app, phases), guest, seeds, _place(GuestSpec.parse(guest), out), _OPTIONS)
+    except WeaklinkError as error:
+        return error
+    return None
+
+
+def _no_moving_line() -> None:
+    """Let two campaigns share the terminal: only lines that stay are written where standard error is none."""
+
+    class Lines(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return False
+
+    sys.stderr = Lines(os.fdopen(os.dup(2), "wb"), line_buffering=True)
+
+
+@contextmanager
+def planted(app: App, guest: str) -> Iterator[App]:
+    """Give an app with ``planted.c`` linked into it, where the kernel hands words that it does not know to the app."""
+    if images.check(GuestSpec.parse(guest)).kind != "linux":
+        yield app
+        return
+    with tempfile.TemporaryDirectory(prefix="weaklink-") as folder:
+        copy = Path(folder) / app.name
+        shutil.copytree(app.folder, copy)
+        shutil.copy(_PLANTED, copy)
+        yield replace(app, folder=copy, sources=(*app.sources, _PLANTED.name))
+
+
+def _place(guest: GuestSpec, out: Path) -> Path:
+    """Give the campaign of a guest, since a campaign has its directory for itself."""
+    return out / guest.directory_name()
 
 
 def compared(cause: Cause, seeds: str, out: Path) -> Pair:
     """Compare the two guests of a cause as they were recorded; raises ``NotRecorded``."""
-    base, other = (_recordings(spec, seeds, out) for spec in (cause.base, cause.other))
+    base, other = (_recordings(cause.app, spec, seeds, out) for spec in (cause.base, cause.other))
     try:
         return compare([*base, *other], base[0].spec, []).pairs[0]
     except NotComparable as error:
         raise NotRecorded(str(error)) from error
 
 
-def _recordings(spec: str, seeds: str, out: Path) -> list[recording.Recording]:
-    places = [run.directory(out) for run in _runs(spec, seeds)]
-    lacking = [place for place in places if not (place / recording.MANIFEST).exists()]
-    if lacking:
-        raise NotRecorded(f"{spec} has no recording of seed {lacking[0].name.removeprefix('seed-')}")
+def _recordings(app: str, spec: str, seeds: str, out: Path) -> list[recording.Recording]:
+    (guest,) = parse_guests(spec)
+    places = [Run(app, guest, seed).directory(_place(guest, out)) for seed in parse_seeds(seeds)]
+    missing = [place for place in places if not (place / recording.MANIFEST).exists()]
+    if missing:
+        raise NotRecorded(f"{spec} has no recording of seed {missing[0].name.removeprefix('seed-')}")
     return [recording.read(place) for place in places]
-
-
-def _runs(spec: str, seeds: str) -> Iterator[Run]:
-    guests: list[GuestSpec] = parse_guests(spec)
-    return (Run(APP, guest, seed) for guest in guests for seed in parse_seeds(seeds))

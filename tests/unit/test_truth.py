@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from analysis.compare import compare
 from analysis.comparison import Pair
-from images import GuestSpec
+from images import GuestSpec, apps
 from probes import recording
+from profiler.errors import ArtifactUnavailable, UsageError
+from profiler.subject import Known
 from tests import synthetic
 from tests.synthetic import Phase
 from tests.truth import __main__ as truth
@@ -146,14 +149,16 @@ def test_a_row_with_a_loud_quiet_phase_is_no_right_row(against: Callable[..., Pa
     phases = synthetic.audit(synthetic.tour())
     guests = {HOOKS.name: (HOOKS.base, HOOKS.other)}
     right = table(judge(HOOKS, against(phases)), guests)
-    assert right.splitlines()[1].split() == [
+    assert right.splitlines()[0] == "1 causes: 1 right, 0 missed"
+    assert right.splitlines()[3].split() == [
         "hooks", "null-call", "getppid,", "security", "getppid,", "security", "+220.0", "100", "%", "1", "of", "1",
         "right",
     ]  # fmt: skip
     assert "MISS" not in right
     phases[PAGES].work["page-fault", "mm-alloc", "get_page"] += 30
     wrong = table(judge(HOOKS, against(phases)), guests)
-    assert wrong.splitlines()[1].endswith("0 of 1  MISS")
+    assert wrong.splitlines()[0] == "1 causes: 0 right, 1 missed"
+    assert wrong.splitlines()[3].endswith("0 of 1  MISS")
     assert "MISS: hooks in fresh-pages: a finding where nothing was planted" in wrong
     assert "linux+x=1 executes 30 more instructions per op" in wrong
 
@@ -162,7 +167,7 @@ def test_the_exit_code_says_whether_all_is_right(
     against: Callable[..., Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs: dict[str, Pair] = {}
-    monkeypatch.setattr(causes, "load", lambda phases: [HOOKS, CLEARING])
+    monkeypatch.setattr(causes, "load", lambda _: [HOOKS, CLEARING])
     monkeypatch.setattr(truth, "measure", lambda *_: None)
     monkeypatch.setattr(truth, "compared", lambda cause, *_: pairs[cause.name])
     pairs["hooks"] = against(synthetic.audit(synthetic.tour()))
@@ -180,11 +185,68 @@ def test_the_exit_code_says_whether_all_is_right(
     assert "null-call, fresh-pages: linux+x=1 has no recording of seed 1" in capsys.readouterr().out
 
 
+def test_a_kernel_that_is_not_here_is_neither_right_nor_wrong(
+    against: Callable[..., Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WEAKLINK_CACHE", str(tmp_path / "cache"))  # where nobody has added a kernel
+    elsewhere = replace(HOOKS, name="elsewhere", base="osv:libc", other="osv:libc+trace=x")
+    assert (run.lacking(elsewhere), run.lacking(HOOKS)) == ("no osv here", "")
+    measured: list[list[Cause]] = []
+    pair = against(synthetic.audit(synthetic.tour()))
+    monkeypatch.setattr(causes, "load", lambda _: [HOOKS, elsewhere])
+    monkeypatch.setattr(truth, "measure", lambda here, *_: measured.append(here))
+    monkeypatch.setattr(truth, "compared", lambda *_: pair)
+    assert truth.main(["--out", str(tmp_path)]) == 0
+    assert measured == [[HOOKS]]
+    said = capsys.readouterr().out
+    assert said.startswith("2 causes: 1 right, 0 missed, 1 not judged\n")
+    assert "0 of 1  not judged: no osv here" in said
+    assert "MISS" not in said
+    assert truth.main(["elsewhere", "--out", str(tmp_path)]) == ArtifactUnavailable.exit_code, "nothing was judged"
+    assert measured == [[HOOKS]]
+
+
+# -- what is recorded --------------------------------------------------------------------------------------------------
+
+
+def test_guests_of_one_kernel_run_the_same_phases_and_each_is_recorded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded: list[tuple[str, list[str], Path]] = []
+
+    def note(subject: Known, guests: str, seeds: str, out: Path, options: object) -> None:
+        recorded.append((guests, [phase["name"] for phase in subject.phases(None)], out))
+        if guests == "linux+x=1":
+            raise UsageError("no such thing")
+
+    monkeypatch.setattr(run, "record", note)
+    pages = replace(HOOKS, name="pages", other="linux+y=1", hit=CLEARING.hit, quiet=("clock-read",))
+    known = [replace(one, hit=(replace(one.hit[0], phase=phase),), quiet=("clock-read",))
+             for one, phase in ((HOOKS, "null-call"), (pages, "page-touch"))]  # fmt: skip
+    still = replace(known[0], name="still", app="beside", hit=(replace(HOOKS.hit[0], phase="sleep"),), quiet=("turns",))
+    with pytest.raises(UsageError, match="no such thing"):
+        run.measure([*known, still], "1", tmp_path)
+    of_the_tour, beside = ["null-call", "clock-read", "page-touch"], ["sleep", "turns"]
+    guests = [("linux", of_the_tour), ("linux", beside), ("linux+x=1", of_the_tour), ("linux+y=1", of_the_tour)]
+    assert [one[:2] for one in recorded] == guests, "a failure does not stop the others"
+    assert len({place for _, _, place in recorded}) == 3, "a campaign has its directory for itself"
+
+
+def test_what_is_planted_is_linked_into_what_runs_on_linux_and_changes_nothing_else(tmp_path: Path) -> None:
+    plain = run.app_of("beside")
+    with run.planted(plain, "linux+planted_rule=1") as app:
+        assert app.sources == (*plain.sources, "planted.c")
+        assert (app.name, app.phases, app.cflags) == (plain.name, plain.phases, plain.cflags)
+        functions = apps.build(app, "linux-static", tmp_path).own
+        assert functions is not None
+        assert {"planted", "beside_sleep_run"} <= functions
+
+
 # -- what is planted ---------------------------------------------------------------------------------------------------
 
 
 def test_the_causes_are_as_they_must_be() -> None:
-    found = causes.load(run.phases_of())
+    found = causes.load(run.phases_of)
     assert len(found) == len({one.name for one in found}) == len({(one.base, one.other) for one in found})
     for one in found:
         base, other = GuestSpec.parse(one.base), GuestSpec.parse(one.other)
@@ -217,9 +279,9 @@ quiet = ["clock-read"]
 def test_a_cause_that_cannot_be_judged_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
     place = tmp_path / "causes.toml"
     place.write_text(GOOD)
-    assert causes.load(["null-call", "clock-read"], place)[0].hit == (
+    assert causes.load(lambda _: ["null-call", "clock-read"], place)[0].hit == (
         Hit("null-call", ("getppid",), "entry", "instructions"),
     )
     place.write_text(GOOD.replace(old, new))
     with pytest.raises(Misstated, match=said):
-        causes.load(["null-call", "clock-read"], place)
+        causes.load(lambda _: ["null-call", "clock-read"], place)
