@@ -25,8 +25,9 @@ class Cells:
 
     ``frame`` has a row per cell: phase, operation, layer, base, other, delta, base_calls, other_calls (per op), count,
     unit, structural (parts of delta), base_deferred, other_deferred (instructions).  ``base_runs`` and ``other_runs``
-    have the same rows and a column per different run.  ``functions`` has a row per (cell, function): cell (the row
-    of ``frame``), function, base, other, delta; those of cell ``i`` are ``bounds[i]`` to ``bounds[i + 1]``.
+    have the same rows and a column per different run, of all ``seeds`` of each guest.  ``functions`` has a row per
+    (cell, function): cell (the row of ``frame``), function, base, other, delta; those of cell ``i`` are ``bounds[i]``
+    to ``bounds[i + 1]``.
     ``base_where`` and ``other_where`` have the rows of ``frame`` too: where the instructions of the cell's whole
     operation are, a column for each of WHERE.
     """
@@ -39,6 +40,7 @@ class Cells:
     bounds: npt.NDArray[np.intp]
     base_where: Floats
     other_where: Floats
+    seeds: tuple[int, int]
 
     def functions_of(self, cell: int) -> list[tuple[str, float, float]]:
         """Function, base, other: those of one cell that differ."""
@@ -49,6 +51,11 @@ class Cells:
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """The columns of ``frame``, for access by row without the cost of a data frame."""
         return {str(name): self.frame[name].to_numpy() for name in self.frame.columns}
+
+    @cached_property
+    def unattributed(self) -> npt.NDArray[np.intp]:
+        """The rows of what has no layer."""
+        return np.flatnonzero(self.columns["layer"] == "unattributed")
 
     def delta_of(self, key: tuple[object, ...]) -> float:
         """The difference of a (phase, operation, layer); 0 if there is none such."""
@@ -112,7 +119,8 @@ def align(base: GuestLedger, other: GuestLedger, cost: Cost) -> Cells:
     )
     functions["delta"] = functions["other"] - functions["base"]
     bounds = np.searchsorted(cells, np.arange(len(frame) + 1))
-    return Cells(cost, frame, runs[0], runs[1], functions, bounds, where[0], where[1])
+    return Cells(cost, frame, runs[0], runs[1], functions, bounds, where[0], where[1],
+                 (len(base.seeds), len(other.seeds)))  # fmt: skip
 
 
 def _calls(frame: pd.DataFrame, asked: pd.Index[Any], ledger: GuestLedger) -> Floats:

@@ -118,7 +118,7 @@ def compare(recordings: Sequence[Recording], against: str, lists: Sequence[Price
             MATERIAL,
         ),
         pairs=tuple(pair for pair, _ in paired),
-        few_seeds=any(guest.runs < FEW_SEEDS and (guest.runs > 1 or len(guest.seeds) < FEW_SEEDS) for guest in people),
+        few_seeds=any(guest.few for guest in people),
         notes=_notes(guests, people, measure, [pair for pair, _ in paired]),
         prices=tuple(lists),
     )

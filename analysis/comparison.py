@@ -13,7 +13,7 @@ from analysis.link import Link
 from analysis.overview import Overview
 from analysis.prices import PriceList
 from analysis.rank import Finding
-from analysis.statistics import Change
+from analysis.statistics import Change, few
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class Guest:
     provenance: str
     runtime: str
     fair: str  # what a comparison with it is fair for, as its recording says; "" if that does not
+
+    @property
+    def few(self) -> bool:
+        """Whether its seeds are too few for an interval and a finding."""
+        return few(self.runs, len(self.seeds))
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,11 @@ class PhaseComparison:
     def in_order(self) -> tuple[Finding, ...]:
         """Both lists of findings, those of the cost that changes relatively more first."""
         return _in_order(self.leads, self.findings, self.byte_findings)
+
+    @property
+    def leading(self) -> Change:
+        """The change of the cost that changes relatively more."""
+        return self.instructions if self.leads == "instructions" else self.string_bytes
 
     @property
     def rest(self) -> dict[Cost, float]:

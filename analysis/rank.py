@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.align import CELL, Cells
+from analysis.certainty import Certainty, certainty
 from analysis.costly import Costly
 from analysis.cycles import Modelled
 from analysis.ledger import Cost, Key, Place, place
@@ -76,6 +77,7 @@ class Finding:
     more_functions: int  # how many others changed
     cells: tuple[Key, ...]
     other_cost: float  # how much the other cost (bytes or instructions) of the same cells changed
+    certainty: Certainty = "certain"
     instead: tuple[Function, ...] = ()  # what only the guest that executes less has there, largest first
     places: tuple[Place, Place] = ("kernel", "kernel")  # where the operations are answered, base and other
     first: tuple[float, float] = (0.0, 0.0)  # the shares of it in the first of ``phases``, and of ``operations``
@@ -112,7 +114,7 @@ def rank(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, companion: C
 
 def _change(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats) -> Change:
     sides = [(runs[rows] * weights[rows, None]).sum(axis=0).tolist() for runs in (cells.base_runs, cells.other_runs)]
-    return Change(*map(spread, sides))
+    return Change(*map(spread, sides, cells.seeds))
 
 
 def fewest(deltas: Sequence[float], whole: float) -> int:
@@ -221,6 +223,7 @@ def _finding(cells: Cells, rows: npt.NDArray[np.intp], change: Change, weights: 
         first=(in_phase, in_operation),
         layer=str(column["layer"][0]),
         change=change,
+        certainty=certainty(cells, rows, weights, change),
         share=change.delta / whole if whole else 0.0,
         count=total("count"),
         unit=total("unit"),

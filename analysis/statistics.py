@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
+
+from analysis.intervals import difference_of_means
+from analysis.modes import Mode, modes
 
 FEW_SEEDS: Final = 8
 """Below this many different runs the spread is too small on average: the range of 3 draws covers half of the range."""
@@ -24,6 +28,7 @@ class Spread:
     high: float
     runs: int  # runs with different ledgers; identical ones count once
     seeds: int = 0  # all of them; 0 where nobody asks
+    values: tuple[float, ...] = ()  # one per run, in no order
 
     @property
     def width(self) -> float:
@@ -34,6 +39,16 @@ class Spread:
     def relative(self) -> float:
         """``width`` over the mean; 0 for a mean of 0."""
         return self.width / self.mean if self.mean else 0.0
+
+    @property
+    def few(self) -> bool:
+        """Whether there are too few seeds to say what others would do."""
+        return few(self.runs, self.seeds)
+
+    @cached_property
+    def modes(self) -> tuple[Mode, ...]:
+        """The values about which the runs gather, where there are several: none of one run is near their mean."""
+        return modes(self.values) if self.runs >= FEW_SEEDS else ()
 
 
 @dataclass(frozen=True)
@@ -60,8 +75,23 @@ class Change:
 
     @property
     def noise(self) -> float:
-        """What the seeds alone move: the wider of the two spreads, so that a base with few runs is not trusted."""
+        """The floor: the largest difference that either guest shows against itself, any run of it against any other.
+
+        It is the wider of the two ranges, so that a base with few runs is not trusted.
+        """
         return max(self.base.width, self.other.width)
+
+    @property
+    def few(self) -> bool:
+        """Whether either side has too few seeds."""
+        return self.base.few or self.other.few
+
+    @cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """Where the difference of the means is, over all seeds there are, at 95 %; None without FEW_SEEDS runs."""
+        if min(self.base.runs, self.other.runs) < FEW_SEEDS:
+            return None
+        return difference_of_means(self.base.values, self.other.values)
 
     @property
     def said(self) -> str:
@@ -75,17 +105,29 @@ class Change:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the difference is one.  ``differs`` with one run each means only that nothing speaks against it."""
+        """Whether the difference is one: beyond the floor, and every run of the one beyond every run of the other.
+
+        Were the two guests the same, so that any n + m runs could as well be any others of them, the second would
+        happen in at most 2 of all C(n + m, n) ways to deal the runs out, 1 of 6,435 for 8 against 8, whatever the
+        seeds do (Fisher, The Design of Experiments, 1935, section 21).  With one run each, ``differs`` means only that
+        nothing speaks against it.
+        """
         largest = max(abs(self.base.mean), abs(self.other.mean))
         if abs(self.delta) <= SAME * largest:
             return "same"
-        return "within seed spread" if abs(self.delta) <= self.noise else "differs"
+        apart = self.base.high < self.other.low or self.other.high < self.base.low
+        return "differs" if apart and abs(self.delta) > self.noise else "within seed spread"
+
+
+def few(runs: int, seeds: int) -> bool:
+    """Whether ``runs`` different ones of ``seeds`` are too few.  Seeds that change nothing are one run, and enough."""
+    return runs < FEW_SEEDS and (runs > 1 or seeds < FEW_SEEDS)
 
 
 def spread(values: Sequence[float], seeds: int = 0) -> Spread:
     """The spread of one value per different run, of which some may stand for several seeds."""
     return Spread(mean=float(sum(values)) / len(values), low=float(min(values)), high=float(max(values)),
-                  runs=len(values), seeds=seeds)  # fmt: skip
+                  runs=len(values), seeds=seeds, values=tuple(values))  # fmt: skip
 
 
 def student(freedom: int, inside: float = 0.95) -> float:

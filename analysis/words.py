@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from analysis.certainty import MARKS
 from analysis.costly import Costly
 from analysis.ledger import Cost, GuestLedger
 from analysis.link import Link
 from analysis.rank import NOTHING, Finding
+from analysis.seeds import wide
 from analysis.statistics import Change
 from analysis.text import listed, number, percent, ratio, some
 
@@ -234,7 +236,8 @@ def _later(finding: Finding) -> str:
 def part(finding: Finding, whole: Change, base: str) -> str:
     """How much of the difference a finding is; of the base where causes of both signs leave little of a difference."""
     what = UNITS[finding.cost]
-    mark = "; within seed spread" if finding.within_spread else ""
+    said = (MARKS[finding.certainty], wide(finding.change))
+    mark = "".join(f"; {text}" for text in said if text)
     if not whole.base.mean:
         return f"{finding.share:.0%} of the difference in {what}".replace("%", " %") + mark
     if abs(finding.share) <= CANCELLED:

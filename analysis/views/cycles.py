@@ -1,4 +1,4 @@
-"""Modelled cycles on a terminal: a table of machines, or of findings where there is one machine."""
+"""Modelled cycles: on a terminal a table of machines, or of findings where there is one machine; elsewhere in parts."""
 
 from __future__ import annotations
 
@@ -30,11 +30,36 @@ def tables(pair: Pair, findings: Sequence[Finding], lists: Sequence[PriceList]) 
     if not lists:
         return
     if not pair.modelled:
-        yield "Modelled cycles: none; not every recording has counts of costly instructions.", False
+        yield NONE, False
     elif len(lists) == 1:
         yield from _one(pair, findings, lists[0])
     else:
         yield from _several(pair, findings)
+
+
+NONE: Final = "Modelled cycles: none; not every recording has counts of costly instructions."
+HEAD: Final = ("machine", "base", "other", "difference", "so that the other costs")
+"""Of ``rows``."""
+
+
+def rows(every: Sequence[Modelled]) -> list[tuple[str, str, str, str, str]]:
+    """A row for each machine: its name, three ranges, and the sign, with what it depends on."""
+    return [(one.machine, span(one.base), span(one.other), span(one.delta, sign=True),
+             decided(one.decider) if one.decider else one.sign) for one in every]  # fmt: skip
+
+
+def notes(every: Sequence[Modelled]) -> list[str]:
+    """Sentences below ``rows``."""
+    return [text for text, _ in _unlimited(every)]
+
+
+def each(every: Sequence[Modelled]) -> str:
+    """The difference on each machine in a line, and whether its sign depends on prices; "" if nothing was counted."""
+    told = []
+    for one in every:
+        on = f" (most on that of {_named(one.decider.name)})" if one.decider else ""
+        told.append(f"{one.machine} {span(one.delta, sign=True)}, {one.sign}{on}")
+    return f"Modelled cycles: {'; '.join(told)}." if told else ""
 
 
 def span(one: Range, *, sign: bool = False) -> str:

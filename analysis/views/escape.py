@@ -12,6 +12,8 @@ from typing import Final
 
 LONGEST: Final = 400
 """Characters of one piece of text that are shown."""
+SAID: Final = 2000
+"""Of a sentence of ours, in which there may be several pieces."""
 
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
 
@@ -35,14 +37,15 @@ def clean(text: object, longest: int = LONGEST) -> str:
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
-def for_html(text: object) -> str:
+def for_html(text: object, longest: int = LONGEST) -> str:
     """For HTML text, attributes, and plotly labels (which read a part of HTML)."""
-    return html.escape(clean(text), quote=True)
+    return html.escape(clean(text, longest), quote=True)
 
 
-def for_markdown(text: object) -> str:
+def for_markdown(text: object, longest: int = LONGEST) -> str:
     """For Markdown text and table cells: no markup, no HTML, no link."""
-    escaped = _MARKDOWN.sub(r"\\\1", clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    plain = clean(text, longest).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = _MARKDOWN.sub(r"\\\1", plain)
     return escaped.replace("://", ":&#8203;//")
 
 

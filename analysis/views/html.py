@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Final
 
-from analysis import words
+from analysis import seeds, words
+from analysis.certainty import MARKS
 from analysis.comparison import Comparison, Pair, PhaseComparison
 from analysis.rank import Finding
 from analysis.statistics import Change
 from analysis.text import listed, number
-from analysis.views import charts, difference, flames, overview
+from analysis.views import charts, cycles, difference, flames, overview
+from analysis.views.escape import SAID
 from analysis.views.escape import for_html as safe
 from probes.recording import Recording
 
@@ -55,7 +57,7 @@ def _page(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[s
     yield '<section><h2 id="short">In short</h2>\n'
     for pair in comparison.pairs:
         yield from _short(pair)
-    yield from (f'<p class="note">{safe(note)}</p>\n' for note in comparison.notes)
+    yield from (f'<p class="note">{safe(note, SAID)}</p>\n' for note in comparison.notes)
     yield from overview.render(comparison)
     yield "</section>\n"
     for position, pair in enumerate(comparison.pairs):
@@ -82,19 +84,32 @@ def _short(pair: Pair) -> Iterator[str]:
     yield f"<p>{len(pair.differing_phases)} of {len(pair.phases)} phases differ {beyond}"
     told = [f"{safe(phase.name)} ({_ratio(_leading(phase))})" for phase in _largest(pair)]
     yield f", most of all {listed(told)}.</p>\n" if told else ".</p>\n"
+    yield f'<p class="note">{safe(said)}</p>\n' if (said := seeds.few(pair)) else ""
     for key, base, other in pair.differing_reports:
         yield f'<p class="note">Differs: {safe(key)} {safe(base)} &rarr; {safe(other)}</p>\n'
     yield "<ol>\n"
     for finding in pair.in_order:
         part = words.part(finding, pair.changes[finding.cost], pair.base.spec)
-        yield f"<li>{safe(finding.sentence)} <span class=quiet>({safe(part)})</span></li>\n"
+        yield f"<li>{safe(finding.sentence, SAID)} <span class=quiet>({safe(part)})</span>"
+        yield f"<br><span class=quiet>{safe(cycles.each(finding.modelled), SAID)}</span></li>\n"
     yield f"</ol>\n<p>{safe(pair.what_if)}</p>\n" if pair.what_if else "</ol>\n"
     yield f"<p>{safe(pair.apart)}</p>\n" if pair.apart else ""
+    yield from _cycles(pair)
     if max(pair.left_out) >= 0.001:
         yield f"<p class=quiet>Left out as the emulator's: {pair.left_out[0]:.1%} and {pair.left_out[1]:.1%} "
         yield "of all instructions.</p>\n"
     told = [f"{layer} {number(base)} and {number(other)}" for layer, base, other in pair.aside]
     yield f"<p class=quiet>Not compared, in instructions: {listed(told)}.</p>\n" if told else ""
+
+
+def _cycles(pair: Pair) -> Iterator[str]:
+    if not pair.modelled:
+        yield f"<p class=quiet>{cycles.NONE}</p>\n"
+        return
+    caption = f"Modelled cycles over all phases, base is {safe(pair.base.spec)}, other is {safe(pair.other.spec)}: "
+    rows = [tuple(map(safe, row)) for row in cycles.rows(pair.modelled)]
+    yield from _table(caption + safe(cycles.NOTHING_TIMED), cycles.HEAD, rows, ("w", "n", "n", "n", "f"))
+    yield from (f"<p class=quiet>{safe(text, SAID)}</p>\n" for text in cycles.notes(pair.modelled))
 
 
 def _pair(pair: Pair, position: int) -> Iterator[str]:
@@ -140,8 +155,8 @@ def _phase(phase: PhaseComparison, position: int, opened: bool) -> Iterator[str]
         yield f"Left out as the emulator's: {phase.left_out[0]:.1%} and {phase.left_out[1]:.1%} of the instructions. "
     place = f'<button type=button data-phase="{phase.number}" data-cost="{phase.leads}"'
     yield f'{place} data-beside="{position}">Show side by side</button> {place}>Show in the charts</button></p>\n'
-    yield from (f"<p>{safe(text)}</p>\n" for text in (words.costly(phase.costly), phase.what_if, phase.apart)
-                if text)  # fmt: skip
+    told = words.costly(phase.costly), cycles.each(phase.modelled), phase.what_if, phase.apart
+    yield from (f"<p>{safe(text, SAID)}</p>\n" for text in told if text)
     both = (
         ("instructions", phase.instructions, phase.findings),
         ("string bytes", phase.string_bytes, phase.byte_findings),
@@ -164,16 +179,18 @@ def _findings(phase: str, cost: str, change: Change, findings: Sequence[Finding]
         rows.append((
             safe(words.operations(finding, 4)), safe(finding.layer),
             f"<span class={direction}>{number(finding.change.delta, sign=True)}</span>",
-            _share(finding) + ("<br>within spread" if finding.within_spread else ""),
+            _share(finding) + (f"<br>{MARKS[finding.certainty]}" if MARKS[finding.certainty] else ""),
+            seeds.interval(finding.change),
             number(finding.count, sign=True), number(finding.unit, sign=True),
             *([number(finding.structural, sign=True)] if structural else []),
             ", ".join([*names, f"{rest} more"] if rest > 0 else names)
             + (f"<br>instead of {', '.join(instead)}" if instead else "")
-            + (f"<br>{safe(finding.note)}" if finding.note else ""),
+            + "".join(f"<br>{safe(text, SAID)}" for text in (finding.note, cycles.each(finding.modelled)) if text),
         ))  # fmt: skip
     one_side = ["one side only"] if structural else []
-    head = ("operations", "layer", "difference", "share", "count", "unit cost", *one_side, "functions")
+    head = ("operations", "layer", "difference", "share", "95 % interval", "count", "unit cost", *one_side, "functions")
     caption = f"{cost.capitalize()} per op of {phase}: {number(change.base.mean)} &rarr; {number(change.other.mean)}"
+    caption += f" ({said})" if (said := seeds.wide(change)) else ""
     caption += ", within the seed spread." if change.verdict == "within seed spread" else "."
     yield from _table(caption, head, rows, ("s", "w", *["n"] * (len(head) - 3), "f"))
 

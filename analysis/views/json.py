@@ -135,6 +135,7 @@ def _finding(finding: Finding, names: Mapping[int, str]) -> dict[str, Any]:
         "operations": list(finding.operations),
         "layer": finding.layer,
         **_change(finding.change),
+        "certainty": finding.certainty,
         "share": _round(finding.share),
         "parts": {"count": _round(finding.count), "unit": _round(finding.unit),
                   "structural": _round(finding.structural)},
@@ -206,11 +207,14 @@ def _change(change: Change) -> dict[str, Any]:
         "ratio": None if change.ratio is None else _round(change.ratio),
         "seed_spread": _round(change.noise),
         "verdict": change.verdict,
+        "few_seeds": change.few,
+        "interval": None if change.interval is None else _range(Range(*change.interval)),
     }
 
 
-def _spread(spread: Spread) -> dict[str, float]:
-    return {"mean": _round(spread.mean), "low": _round(spread.low), "high": _round(spread.high)}
+def _spread(spread: Spread) -> dict[str, Any]:
+    return {"mean": _round(spread.mean), "low": _round(spread.low), "high": _round(spread.high),
+            "modes": [{"mean": _round(mode.mean), "runs": mode.runs} for mode in spread.modes]}  # fmt: skip
 
 
 def _round(value: float) -> float:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from analysis.certainty import MARKS
 from analysis.comparison import Comparison, Pair, PhaseComparison
 from analysis.rank import Finding
+from analysis.seeds import MODES, few, interval, modes
 from analysis.text import number, ratio
+from analysis.views import cycles
+from analysis.views.escape import SAID
 from analysis.views.escape import for_markdown as safe
 from analysis.words import costly, part
 
@@ -28,7 +32,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
                       [(safe(guest.spec), safe(guest.kernel), safe(guest.machine), str(len(guest.seeds)),
                         str(guest.runs), safe(guest.fair)) for guest in comparison.guests])  # fmt: skip
     for note in comparison.notes:
-        yield f"- note: {safe(note)}"
+        yield f"- note: {safe(note, SAID)}"
     yield ""
     yield from _overview(comparison)
     for pair in comparison.pairs:
@@ -59,6 +63,8 @@ def _overview(comparison: Comparison) -> Iterator[str]:
     for position, spec in enumerate(specs):
         if phases := table.fewest_of(position):
             yield f"- Fewest instructions on {spec}: {safe(', '.join(phases))}"
+    if told := modes(comparison):
+        yield f"- {MODES}: {safe('; '.join(told), SAID)}"
 
 
 def _pair(pair: Pair) -> Iterator[str]:
@@ -68,23 +74,27 @@ def _pair(pair: Pair) -> Iterator[str]:
         yield f"- differs: {safe(key)} {safe(base)} -> {safe(other)}"
     yield f"**{safe(pair.other.spec)} {safe(pair.headline)}.** {safe(pair.links)}"
     yield ""
+    yield from (safe(few(pair)), "") if few(pair) else ()
     for rank, finding in enumerate(pair.in_order, start=1):
-        yield f"{rank}. {safe(finding.sentence)} ({safe(part(finding, pair.changes[finding.cost], pair.base.spec))})"
+        tail = part(finding, pair.changes[finding.cost], pair.base.spec)
+        yield f"{rank}. {safe(finding.sentence, SAID)} ({safe(tail)})"
     yield ""
     yield from (safe(pair.what_if), "") if pair.what_if else ()
     yield from (safe(pair.apart), "") if pair.apart else ()
+    yield from _cycles(pair)
     for layer, left, right in pair.aside:
         yield f"- not compared: layer {layer}, {number(left)} and {number(right)} instructions"
     if max(pair.left_out) >= 0.001:
         yield f"- left out as the emulator's: {pair.left_out[0]:.1%} and {pair.left_out[1]:.1%} of all instructions"
     yield ""
     yield from _table(
-        ("phase", "instructions/op, base", "other", "ratio", "string bytes/op, base", "other", "seeds say"),
+        ("phase", "instructions/op, base", "other", "ratio", "string bytes/op, base", "other", "seeds say",
+         "95 % interval of the difference"),
         [
             (safe(phase.name), number(phase.instructions.base.mean), number(phase.instructions.other.mean),
              ratio(phase.instructions.ratio),
              number(phase.string_bytes.base.mean), number(phase.string_bytes.other.mean),
-             phase.instructions.verdict if phase.leads == "instructions" else phase.string_bytes.verdict)
+             phase.leading.verdict, interval(phase.leading))
             for phase in pair.phases
         ],
     )  # fmt: skip
@@ -97,6 +107,18 @@ def _pair(pair: Pair) -> Iterator[str]:
         yield ""
         for name, reason in pair.not_compared:
             yield f"- {safe(name)}: {safe(reason)}"
+
+
+def _cycles(pair: Pair) -> Iterator[str]:
+    if not pair.modelled:
+        return
+    yield f"Modelled cycles over all phases: {cycles.NOTHING_TIMED}"
+    yield ""
+    yield from _table(cycles.HEAD, [tuple(map(safe, row)) for row in cycles.rows(pair.modelled)])
+    yield from (f"- {safe(text, SAID)}" for text in cycles.notes(pair.modelled))
+    for rank, finding in enumerate(pair.in_order, start=1):
+        yield f"- finding {rank}: {safe(cycles.each(finding.modelled), SAID)}"
+    yield ""
 
 
 def _phase(phase: PhaseComparison) -> Iterator[str]:
@@ -116,12 +138,12 @@ def _phase(phase: PhaseComparison) -> Iterator[str]:
         rows.append((safe(", ".join(finding.operations)), safe(finding.layer),
                      f"{number(finding.change.delta, sign=True)} {unit}", _share(finding),
                      number(finding.count, sign=True), number(finding.unit, sign=True), structural,
-                     ", ".join(names)))  # fmt: skip
-    if dear := costly(phase.costly):
-        yield safe(dear)
+                     interval(finding.change), ", ".join(names)))  # fmt: skip
+    for text in filter(None, (costly(phase.costly), cycles.each(phase.modelled))):
+        yield safe(text, SAID)
         yield ""
-    yield from _table(("operations", "layer", "delta/op", "share", "count", "unit cost", "one side only", "functions"),
-                      rows)  # fmt: skip
+    yield from _table(("operations", "layer", "delta/op", "share", "count", "unit cost", "one side only",
+                       "95 % interval", "functions"), rows)  # fmt: skip
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -133,4 +155,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _share(finding: Finding) -> str:
-    return f"{finding.share * 100:.0f} %" + (", within seed spread" if finding.within_spread else "")
+    mark = MARKS[finding.certainty]
+    return f"{finding.share * 100:.0f} %" + (f", {mark}" if mark else "")

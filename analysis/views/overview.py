@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from analysis import seeds
 from analysis.comparison import Comparison
 from analysis.overview import Row
 from analysis.statistics import Change
 from analysis.text import number, ratio
+from analysis.views.escape import SAID
 from analysis.views.escape import for_html as safe
-from analysis.views.table import interval
+from analysis.views.table import half_range
 
 
 def render(comparison: Comparison) -> Iterator[str]:
@@ -32,6 +34,8 @@ def render(comparison: Comparison) -> Iterator[str]:
     for position, spec in enumerate(specs):
         if phases := overview.fewest_of(position):
             yield f"<li>Fewest instructions on {spec}: {safe(', '.join(phases))}.</li>\n"
+    if told := seeds.modes(comparison):
+        yield f"<li>{seeds.MODES}: {safe('; '.join(told), SAID)}.</li>\n"
     yield "</ul>\n"
 
 
@@ -53,6 +57,6 @@ def _cells(row: Row, cost: str) -> str:
 
 def _ratio(change: Change) -> str:
     kind = "" if change.verdict != "differs" else " class=more" if change.delta > 0 else " class=less"
-    spread = interval(change)
+    spread = half_range(change)
     return f" <span{kind}>{safe(ratio(change.ratio)).replace('x', '&times;')}</span>" + (
         f" <small class=quiet>{spread}</small>" if spread else "")  # fmt: skip

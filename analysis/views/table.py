@@ -50,10 +50,10 @@ def _cell(change: Change | None, based: bool, entry: Entry, apart: float) -> str
     if change is None:
         return f" {'-':>6}{'':{_CELL - 7}}"
     figure = f" {number(change.other.mean):>6}"
-    return figure + (f" {ratio(change.ratio):>5} {interval(change):<4}" if based else " " * (_CELL - 7))
+    return figure + (f" {ratio(change.ratio):>5} {half_range(change):<4}" if based else " " * (_CELL - 7))
 
 
-def interval(change: Change) -> str:
+def half_range(change: Change) -> str:
     """Half the range of the ratio over the seeds, in percent of it, in 4 characters; empty with one seed of a side."""
     if change.said == "spread unknown" or not change.base.low or not change.other.mean:
         return ""

@@ -10,14 +10,15 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from analysis import words
+from analysis import seeds, words
+from analysis.certainty import MARKS
 from analysis.comparison import Comparison, Guest, Pair, PhaseComparison
 from analysis.cycles import Modelled
 from analysis.rank import Finding
 from analysis.statistics import Change
 from analysis.text import listed, number, ratio
 from analysis.views import cycles, table
-from analysis.views.escape import clean
+from analysis.views.escape import SAID, clean
 
 WIDTH: Final = 80
 _TOP: Final = 6  # findings over all phases that are shown per guest
@@ -87,6 +88,8 @@ def _overview(comparison: Comparison) -> Iterator[Text]:
             if (phases := comparison.overview.fewest_of(position))]  # fmt: skip
     if told:
         yield from _block(f"Fewest instructions of all: {'; '.join(told)}.", "", "  ")
+    if told := seeds.modes(comparison):
+        yield from _block(f"{seeds.MODES}: {'; '.join(told)}.", "", "  ")
     if any(entry.in_libc for row in comparison.overview.rows for entry in row.entries):
         yield from _block("libc: there, or on the base, it is libc's work, which is not compared.", "", "  ")
     missing = [f"{row.name} on {listed(specs)}" for row in comparison.overview.rows
@@ -116,6 +119,8 @@ def _pair(pair: Pair) -> Iterator[Text]:
     yield from _left_out(pair.left_out)
     yield _cut(f"{len(pair.differing_phases)} of {len(pair.phases)} phases differ"
                + (" in this one run." if pair.one_run else " beyond the seed spread."))  # fmt: skip
+    if said := seeds.few(pair):
+        yield from _block(said, "", "  ", "yellow")
     for rank, finding in enumerate(pair.in_order[:_TOP], start=1):
         tail = f"({words.part(finding, changes[finding.cost], base)})"
         yield from _block(f"{rank}. {finding.sentence} {tail}", "  ", "     ")
@@ -169,6 +174,8 @@ def _phase(phase: PhaseComparison) -> Iterator[Text]:
     yield from _block(f"{phase.question} ({phase.ops:,} ops; an op is {phase.op})".lstrip(), "  ", "  ", "dim")
     yield _change_line("instructions", phase.instructions, "/op")
     yield _change_line("rep_bytes", phase.string_bytes, "/op")
+    if said := seeds.wide(phase.leading):
+        yield _cut(f"  difference/op    {said}")
     if len(phase.modelled) == 1:  # of several machines there would be too many lines
         (one,) = phase.modelled
         yield _cut(f"  {'cycles/op':<16} {cycles.span(one.base)} -> {cycles.span(one.other)} modelled")
@@ -224,7 +231,8 @@ def _named(finding: Finding) -> str:
     text += f". {finding.note}" if finding.note else ""
     if len(finding.modelled) == 1:
         text += f"{'' if finding.note else '.'} Modelled cycles: {_of_machine(finding.modelled[0])}"
-    return text + (" (within seed spread)" if finding.within_spread else "")
+    mark = "" if finding.certainty == "few seeds" else MARKS[finding.certainty]  # said once, above
+    return text + (f" ({mark})" if mark else "")
 
 
 def _of_machine(one: Modelled) -> str:
@@ -246,7 +254,7 @@ def _block(text: str, first: str, later: str, style: str = "") -> Iterator[Text]
 
 
 def _wrapped(text: str, width: int) -> Iterable[str]:
-    text = clean(text, 2000)
+    text = clean(text, SAID)
     if len(text) <= width and text.isascii():
         return [text.rstrip()]
     return [line.plain.rstrip() for line in Text(text).wrap(_PLAIN, width)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from analysis.comparison import Comparison
 from analysis.cycles import Decider, Range
 from analysis.prices import CLASSES
 from analysis.views import cycles as view
+from analysis.views import html, markdown, terminal
 from analysis.views import json as as_json
-from analysis.views import terminal
 from probes import recording
 from profiler.cli.main import main
 from profiler.errors import UsageError
@@ -152,6 +153,30 @@ def test_several_machines_make_a_table(tmp_path: Path) -> None:
     assert "all phases on rdmsr; 1 on rdmsr." in flat
     assert "No upper price is known of: iret 509 -> 0 (zen3); rdmsr 1,018 -> 0." in flat
     assert max(map(len, lines)) <= 80
+
+
+def test_a_page_and_markdown_have_the_ranges_and_what_they_depend_on(tmp_path: Path, toy: str) -> None:
+    rows: list[Row] = [(2, "page-fault", "mm-fault", "cr3", 509), (2, "page-fault", "mm-fault", "rdmsr", 1018)]
+    comparison = compared(tmp_path, rows, [], [toy, "zen2"])
+    found = [recording.read(place) for place in recording.find(tmp_path / "out")]
+    page = re.sub(r"<br>|</?(?:td|span|p|li)[^>]*>", " ", html.render(comparison, found))
+    for text in (" ".join(page.split()), markdown.render(comparison).replace("\\", "").replace(" |", "")):
+        assert "nothing was timed." in text
+        # A phase, its finding, and all phases; more instructions, and fewer writes of CR3.
+        (pair,) = comparison.pairs
+        told = view.each(pair.phases[2].modelled)
+        assert told.startswith("Modelled cycles: toy +106 or less, depends on prices (most on that of rdmsr); zen2 +")
+        assert told in text
+        assert view.each(pair.findings[0].modelled) in text
+        (one, _) = pair.modelled
+        assert one.sign == "depends on prices"
+        said = [view.span(one.base), view.span(one.other), view.span(one.delta, sign=True), "depends on prices, most"]
+        assert f"toy {' '.join(said)} on that of rdmsr: fewer above" in text
+        assert "No upper price is known of: cr3 509 -&gt; 0 (zen2); rdmsr 1,018 -&gt; 0 (toy)." in text
+    none = compared(tmp_path / "none", [], [], [toy], probe={})
+    assert "Modelled cycles" not in markdown.render(none)
+    places = recording.find(tmp_path / "none" / "out")
+    assert view.NONE in html.render(none, [recording.read(place) for place in places])
 
 
 @pytest.mark.parametrize(

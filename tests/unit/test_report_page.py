@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from analysis.compare import compare
-from analysis.views import html
+from analysis.views import cycles, html
 from probes import recording
 from tests import synthetic
+from tests.unit.test_costly import SEEN, Row, costly
 from tests.unit.test_views import NASTY
 
 CHROME = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome", "chromium-browser"))), None)
@@ -241,6 +242,33 @@ def test_two_guests_side_by_side(browser: Browser, page: tuple[Path, dict[str, r
     browser.run("document.querySelector('[data-side=\"0\"] .counted').value = 'rep_bytes';"
                 "document.querySelector('[data-side=\"0\"] .counted').dispatchEvent(new Event('change'))")  # fmt: skip
     assert browser.run("document.querySelector('#difference-0 p').textContent") == "Nothing was counted here."
+    assert [event for event in browser.events if event["method"] == "Runtime.exceptionThrown"] == []
+
+
+def test_modelled_cycles_stand_in_a_table_and_with_each_finding(browser: Browser, tmp_path: Path) -> None:
+    slower = synthetic.tour()
+    slower[2].work["page-fault", "mm-fault", "handle_mm_fault"] += 100
+    rows: list[Row] = [(2, "page-fault", "mm-fault", "cr3", 509)]
+    synthetic.record(tmp_path, "linux", synthetic.tour(), (0,), costly(rows), probe=SEEN)
+    synthetic.record(tmp_path, "bsd", slower, (0,), costly([]), probe=SEEN)
+    recordings = [recording.read(place) for place in recording.find(tmp_path)]
+    comparison = compare(recordings, "linux")
+    path = tmp_path / "report.html"
+    path.write_text(html.render(comparison, recordings), encoding="utf-8")
+    browser.open(path)
+    table = "[...document.querySelectorAll('table')].find(one => one.caption.textContent.startsWith('Modelled cycles'))"
+    shown = browser.run(f"[...{table}.tBodies[0].rows].map(row => [...row.cells].map(cell => cell.innerText.trim()))")
+    assert shown == [list(row) for row in cycles.rows(comparison.pairs[0].modelled)]
+    assert [row[0] for row in shown] == [one.name for one in comparison.prices]
+    assert "nothing was timed" in browser.run(f"{table}.caption.innerText")
+    # A write of CR3 less and a hundred instructions more: the sign is the price's, in the list and in the phase.
+    for place in ("#short ~ ol li", "details td:last-child"):
+        (text,) = browser.run(f"[...document.querySelectorAll('{place}')].map(one => one.innerText)")
+        assert cycles.each(comparison.pairs[0].findings[0].modelled).split(" ")[0] in text
+        assert "depends on prices (most on that of cr3)" in text
+    for width in (1280, 400):
+        browser.size(width)
+        assert browser.run("document.documentElement.scrollWidth") <= width
     assert [event for event in browser.events if event["method"] == "Runtime.exceptionThrown"] == []
 
 
