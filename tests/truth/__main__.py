@@ -1,7 +1,10 @@
-"""``just truth``: plant causes in live guests, and hold what ``weaklink explain`` says of them against what they are.
+"""``just truth``: hold what ``weaklink explain`` says against what is known.
 
-Rows whose kernel is not on this machine are not judged, and say so.  Exit codes: 0 right in every row that is judged,
-1 a miss, 2 no such cause, those of weaklink where nothing can be recorded.
+Its parts: causes that are planted in live guests; guests against themselves, of which nothing is to be said.  Rows
+whose kernel is not on this machine are not judged, and say so.
+
+Exit codes: 0 right in every row that is judged, 1 a miss, 2 no such cause, those of weaklink where nothing can be
+recorded.
 """
 
 from __future__ import annotations
@@ -9,24 +12,31 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from profiler.errors import ArtifactUnavailable, WeaklinkError
-from tests.truth import causes
+from tests.truth import causes, nothing
+from tests.truth.causes import Cause
 from tests.truth.judge import Told, judge, missed, not_judged, table
-from tests.truth.run import NotRecorded, compared, lacking, measure, phases_of
+from tests.truth.run import NotRecorded, absent, compared, lacking, measure, phases_of
 
 SEEDS: Final = "8"
 """Fewer make no finding that one may rely on."""
 _OUT: Final = Path(__file__).resolve().parents[2] / "out/truth"
+_ADDING: Final = "add a kernel: weaklink guests list says how"
+PARTS: Final = ("causes", "nothing")
 
 
 def main(words: list[str] | None = None) -> int:
-    """Record, judge, and print a table."""
+    """Record, judge, and print the tables."""
     parser = argparse.ArgumentParser(prog="just truth", description=__doc__)
-    parser.add_argument("causes", nargs="*", metavar="CAUSE", help="words of the names of causes (default: all)")
-    parser.add_argument("--seeds", default=SEEDS, metavar="N", help=f"as in weaklink run (default: {SEEDS})")
+    parser.add_argument("causes", nargs="*", metavar="CAUSE", help="words of names of causes: no other part")
+    parser.add_argument("--only", choices=PARTS, help="one part (default: all)")
+    parser.add_argument("--seeds", default=SEEDS, metavar="N", help=f"of causes, as in weaklink run (default: {SEEDS})")
+    parser.add_argument("--pairs", type=int, default=nothing.PAIRS, metavar="N",
+                        help=f"of each guest against itself (default: {nothing.PAIRS})")  # fmt: skip
     parser.add_argument("--out", type=Path, default=_OUT, help="where recordings go; those that hold are kept")
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
@@ -39,28 +49,49 @@ def main(words: list[str] | None = None) -> int:
         print(f"no such cause; there are: {', '.join(one.name for one in known)}", file=sys.stderr)
         return 2
     out = arguments.out.absolute()
-    absent = {one.name: lacking(one) for one in chosen}
-    here = [one for one in chosen if not absent[one.name]]
+    parts = [arguments.only] if arguments.only else PARTS[:1] if arguments.causes else PARTS
+    right = True
     try:
-        if not here:
-            raise ArtifactUnavailable(
-                "; ".join(dict.fromkeys(absent.values())), hint="add a kernel: weaklink guests list says how"
-            )
-        measure(here, arguments.seeds, out, arguments.jobs)
+        if "causes" in parts:
+            right &= _causes(chosen, arguments.seeds, out, arguments.jobs)
+        if "nothing" in parts:
+            right &= _nothing(arguments.pairs, out / "nothing")
     except WeaklinkError as error:
         print(f"just truth: {error}\n{error.hint}", file=sys.stderr)
         return error.exit_code
+    return 0 if right else 1
+
+
+def _causes(chosen: Sequence[Cause], seeds: str, out: Path, jobs: int) -> bool:
+    reasons = {one.name: lacking(one) for one in chosen}
+    here = [one for one in chosen if not reasons[one.name]]
+    if not here:
+        raise ArtifactUnavailable("; ".join(dict.fromkeys(reasons.values())), hint=_ADDING)
+    measure(here, seeds, out, jobs)
     told: list[Told] = []
     for cause in chosen:
-        if absent[cause.name]:
-            told += not_judged(cause, absent[cause.name])
+        if reasons[cause.name]:
+            told += not_judged(cause, reasons[cause.name])
             continue
         try:
-            told += judge(cause, compared(cause, arguments.seeds, out))
+            told += judge(cause, compared(cause, seeds, out))
         except NotRecorded as reason:
             told += missed(cause, str(reason))
     print(table(told, {one.name: (one.base, one.other) for one in chosen}))
-    return 1 if any(one.miss for one in told) else 0
+    return not any(one.miss for one in told)
+
+
+def _nothing(pairs: int, out: Path) -> bool:
+    here = [guest for guest in nothing.GUESTS if not absent(guest)]
+    for guest in nothing.GUESTS:
+        if guest not in here:
+            print(f"{guest} against itself is not judged: {absent(guest)}")
+    if not here:
+        raise ArtifactUnavailable("no guest is here that could be held against itself", hint=_ADDING)
+    nothing.measure(here, pairs, out)
+    outcomes = [nothing.outcome(guest, number, out) for guest in here for number in range(pairs)]
+    print(nothing.table(outcomes))
+    return not any(one.said for one in outcomes)
 
 
 if __name__ == "__main__":

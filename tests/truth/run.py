@@ -32,7 +32,7 @@ from tests.truth.causes import Cause
 _HERE: Final = Path(__file__).resolve().parent
 _APPS: Final = _HERE / "apps"
 _PLANTED: Final = _HERE / "planted.c"
-_OPTIONS: Final = Namespace(mode=None, vcpus=1, stacks=False, limit=None)
+OPTIONS: Final = Namespace(mode=None, vcpus=1, stacks=False, limit=None)
 
 _Wanted = Mapping[str, Sequence[str]]  # of one guest: the phases of each app
 
@@ -53,11 +53,15 @@ def phases_of(app: str) -> list[str]:
 
 def lacking(cause: Cause) -> str:
     """Say which guest of a cause has no kernel on this machine; "" if both have."""
-    for spec in (cause.base, cause.other):
-        try:
-            images.check(GuestSpec.parse(spec))
-        except ArtifactUnavailable:
-            return f"no {GuestSpec.parse(spec).name} here"
+    return absent(cause.base) or absent(cause.other)
+
+
+def absent(spec: str) -> str:
+    """Say that a guest has no kernel on this machine; "" if it has."""
+    try:
+        images.check(GuestSpec.parse(spec))
+    except ArtifactUnavailable:
+        return f"no {GuestSpec.parse(spec).name} here"
     return ""
 
 
@@ -98,7 +102,7 @@ def _record(seeds: str, out: Path, work: tuple[str, _Wanted]) -> WeaklinkError |
     try:
         for name, phases in wanted.items():
             with planted(app_of(name), guest) as app:
-                record(Known(app, phases), guest, seeds, _place(GuestSpec.parse(guest), out), _OPTIONS)
+                record(Known(app, phases), guest, seeds, _place(GuestSpec.parse(guest), out), OPTIONS)
     except WeaklinkError as error:
         return error
     return None

@@ -173,7 +173,7 @@ def test_the_exit_code_says_whether_all_is_right(
     pairs["hooks"] = against(synthetic.audit(synthetic.tour()))
     pairs["clearing"] = pairs["hooks"]
     assert truth.main(["hooks", "--out", str(tmp_path)]) == 0
-    assert truth.main(["--out", str(tmp_path)]) == 1
+    assert truth.main(["--only", "causes", "--out", str(tmp_path)]) == 1
     assert "MISS: clearing in fresh-pages" in capsys.readouterr().out
     assert truth.main(["no such", "--out", str(tmp_path)]) == 2
 
@@ -196,7 +196,7 @@ def test_a_kernel_that_is_not_here_is_neither_right_nor_wrong(
     monkeypatch.setattr(causes, "load", lambda _: [HOOKS, elsewhere])
     monkeypatch.setattr(truth, "measure", lambda here, *_: measured.append(here))
     monkeypatch.setattr(truth, "compared", lambda *_: pair)
-    assert truth.main(["--out", str(tmp_path)]) == 0
+    assert truth.main(["--only", "causes", "--out", str(tmp_path)]) == 0
     assert measured == [[HOOKS]]
     said = capsys.readouterr().out
     assert said.startswith("2 causes: 1 right, 0 missed, 1 not judged\n")
