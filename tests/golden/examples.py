@@ -10,7 +10,8 @@ import shlex
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (ROOT / "docs" / "traces.md", ROOT / "docs" / "waits.md", ROOT / "docs" / "scaling.md", ROOT / "README.md")
+PAGES = tuple(ROOT / page for page in ("docs/traces.md", "docs/waits.md", "docs/scaling.md", "docs/attribution.md",
+                                       "README.md"))  # fmt: skip
 _EXAMPLE = re.compile(r"```console\n\$ weaklink ([^\n]*)\n(.*?)```", re.DOTALL)
 
 
