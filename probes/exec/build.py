@@ -14,7 +14,11 @@ from typing import Final
 
 from profiler.errors import ProbeBuild, ToolMissing
 
-_FLAGS: Final = ("-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden")
+_FLAGS: Final = (
+    "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden",
+    "-fno-tree-slp-vectorize",  # two counters are not worth a vector
+)  # fmt: skip
+_WHOLE: Final = ("-flto",)  # what a callback calls is in other files; compilers whose linker cannot do without
 # First QEMU version of each plugin API; include/plugins/qemu-plugin.h of each release.
 _API_SINCE: Final = (((11, 0), 7), ((10, 2), 6), ((10, 1), 5), ((9, 2), 4), ((9, 1), 3), ((9, 0), 2), ((7, 0), 1))
 _TIMEOUT_S: Final = 120
@@ -41,7 +45,7 @@ def plugin(version: tuple[int, ...], cache: Path) -> Path:
     directory = cache / "probe"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     identity = _run(compiler, ["--version"], directory).stdout
-    digest = hashlib.sha256(repr((api, version, _FLAGS, identity, sorted(files.items()))).encode())
+    digest = hashlib.sha256(repr((api, version, _FLAGS, _WHOLE, identity, sorted(files.items()))).encode())
     target = directory / f"weaklink-exec-{digest.hexdigest()[:16]}.so"
     if target.exists():
         return target
@@ -49,8 +53,11 @@ def plugin(version: tuple[int, ...], cache: Path) -> Path:
         for name, data in files.items():
             (Path(work) / name).write_bytes(data)
         units = sorted(name for name in files if name.endswith(".c"))
-        done = _run(compiler, [*_FLAGS, f"-DWL_API={api}", "-o", "plugin.so", *units, "-ldl"], Path(work))
-        if done.returncode:
+        for flags in ((*_FLAGS, *_WHOLE), _FLAGS):
+            done = _run(compiler, [*flags, f"-DWL_API={api}", "-o", "plugin.so", *units, "-ldl"], Path(work))
+            if not done.returncode:
+                break
+        else:
             said = "\n".join(done.stderr.splitlines()[:8])
             raise ProbeBuild(f"{Path(compiler).name} refused the probe:\n{said}", hint=_COMPILER)
         (Path(work) / "plugin.so").rename(target)

@@ -35,6 +35,8 @@ int costly(bool is_exact, int n, char **steps)
     v->segment = &nothing;
     v->silent = true;
     set_row(v);
+    segments = aligned_alloc(_Alignof(struct segment), (size_t)n * sizeof *segments);
+    memset(segments, 0, (size_t)n * sizeof *segments);
     for (int i = 0; i < n; i++) {
         char where, letters[64];
         unsigned long pc, did;
@@ -45,8 +47,7 @@ int costly(bool is_exact, int n, char **steps)
                 charge(v);
             continue;
         }
-        struct segment *s = aligned_alloc(_Alignof(struct segment), sizeof *s);
-        *s = (struct segment){0};
+        struct segment *s = &segments[i];
         size_t length = strlen(letters);
         s->pc = pc;
         s->n = (uint16_t)length;
@@ -65,7 +66,7 @@ int costly(bool is_exact, int n, char **steps)
                 costly_add((unsigned)j, classes[(int)letters[j]]);
         s->costly = costly_take();
         segment_complete(s);
-        callback_of(s, letters[0] == 'R')(0, s);
+        callback_of(s, letters[0] == 'R')(0, segment_at(s));
         v->c->raw += is_exact ? did : 0;
     }
     charge(v);

@@ -108,9 +108,13 @@ static int ledger(const char *path, const char *costly_path)
         function_of[i] = i < 4 ? -1 - i : i - 4;
     struct cell *a = ledger_row(0, 1, ROLE_MAIN, 5), *b = ledger_row(0, 1, ROLE_APP, 5), *c = ledger_row(0, 2, ROLE_MAIN, 5);
     printf("%d %d\n", a != b && b != c && a != c, a == ledger_row(0, 1, ROLE_MAIN, 5));
-    a[4] = (struct cell){100, 1, 2, 3, 0};
-    a[9] = (struct cell){50, 0, 0, 0, 7};
-    b[4] = (struct cell){1000, 10, 20, 30, 40};
+    a[4] = (struct cell){100, 1};
+    *rep_of(&a[4]) = (struct cell_rep){2, 3};
+    a[9] = (struct cell){50, 0};
+    idle_of(&a[9])->ns = 7;
+    b[4] = (struct cell){1000, 10};
+    *rep_of(&b[4]) = (struct cell_rep){20, 30};
+    idle_of(&b[4])->ns = 40;
     costly_change(0, &a[4], COSTLY_LOCK, 1);
     for (int i = 0; i < 5; i++)
         costly_change(0, &b[4], i ? COSTLY_LOCK : COSTLY_PAUSE, 1);
@@ -118,8 +122,8 @@ static int ledger(const char *path, const char *costly_path)
     costly_change(0, &a[9], COSTLY_CR3, -1);
     ledger_row(0, NO_PHASE, ROLE_MAIN, 5)[4].raw = 12345; /* outside windows: never written */
     ledger_move(0, a, b, N);
-    printf("%d\n", a[4].raw == 0 && a[9].idle == 0);
-    c[0].idle = 9; /* no instruction, but not empty */
+    printf("%d\n", a[4].raw == 0 && idle_of(&a[9])->ns == 0);
+    idle_of(&c[0])->ns = 9; /* no instruction, but not empty */
     c[5].raw = ~(uint64_t)0 >> 1;
     FILE *f = fopen(path, "wb"), *costly = fopen(costly_path, "wb");
     bool ok = f && costly && ledger_write(f, costly, N, function_of);
@@ -263,10 +267,11 @@ static int execute(bool shared, const char *letters, const char *path)
         ['W'] = {.kind = HOOK_LOCK, .name = 81},  ['Z'] = {.kind = HOOK_LOCK_END, .name = 81},
         ['i'] = {.kind = HOOK_IRQ, .name = 73},   ['h'] = {.kind = HOOK_HANDLER, .name = 74},
     };
-    static struct segment segments[128];
+    static struct segment all[128];
     static const struct segment nothing = {.class = CLASS_APP};
     if (!events_open(path))
         return 1;
+    segments = all;
     exact = true;
     n_seen = 128;
     config.shared = shared;
@@ -283,7 +288,7 @@ static int execute(bool shared, const char *letters, const char *path)
         s->hook = strchr("oOcxfewzWZih", *p) ? &hooks[(int)*p] : NULL;
         s->tail = *p == 'x' ? INSN_SYSRET : *p == 'r' ? INSN_IRET : 0;
         segment_complete(s);
-        callback_of(s, false)(0, s);
+        callback_of(s, false)(0, segment_at(s));
         v->c->raw++;
         printf("%u ", thread_operation(v->thread));
     }

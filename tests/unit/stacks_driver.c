@@ -18,6 +18,8 @@ static void path(uint32_t node)
     printf("%u ", nodes[node].function);
 }
 
+enum { MOST = 65536 };
+
 int main(void)
 {
     static struct hook system_call = {.kind = HOOK_SYSCALL}, interrupt = {.kind = HOOK_IRQ}, fault = {.kind = HOOK_TRAP};
@@ -27,8 +29,11 @@ int main(void)
     struct vcpu *v = vcpus;
     char line[256], hook;
     stacks = exact = true;
-    ledger_width(NODES);
+    ledger_set_width(NODES);
     if (!stacks_init())
+        return 1;
+    segments = aligned_alloc(_Alignof(struct segment), MOST * sizeof *segments);
+    if (!segments)
         return 1;
     v->c = &count;
     v->silent = true;
@@ -46,14 +51,17 @@ int main(void)
             on_access(0, 0, ret, &in);
         } else if (sscanf(line, "s %" SCNx64 " %u %u %u %" SCNx64 " %u %c", &pc, &function, &entry, &leaves, &ret, &user,
                           &hook) == 7) {
-            struct segment *s = aligned_alloc(_Alignof(struct segment), sizeof *s);
+            static uint32_t n;
+            if (n == MOST)
+                return 3;
+            struct segment *s = &segments[n++];
             *s = (struct segment){.pc = pc, .last_pc = pc, .seen = function, .n = 1, .entry = (uint8_t)entry,
                                   .called = entry, .leaves = (uint8_t)leaves, .ret = ret,
                                   .class = user ? CLASS_APP : CLASS_KERNEL};
             s->hook = hook == 's' ? &system_call : hook == 'i' ? &interrupt : hook == 'e' ? &fault : NULL;
             s->tail = leaves == LEAVES_MODE ? INSN_IRET : 0;
             segment_complete(s);
-            callback_of(s, false)(0, s);
+            callback_of(s, false)(0, segment_at(s));
             v->c->raw++;
         } else {
             return 2;

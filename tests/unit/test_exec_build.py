@@ -100,6 +100,14 @@ class TestCache:
 
 
 class TestTrouble:
+    def test_a_compiler_that_cannot_link_the_whole_program_compiles_its_files(
+        self, tmp_path: Path, compiler: Callable[[], list[str]], script: Script, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        refusing = 'case "$*" in *-flto*) echo "ld: not for me" >&2; exit 1;; esac\n'
+        monkeypatch.setenv("CC", str(script("old-cc", refusing + COMPILER.format(log=tmp_path / "log"))))
+        assert build.plugin(numbers("7.2.22"), tmp_path / "cache").read_text() == "compiled\n"
+        assert len(compiler()) == 1
+
     def test_a_source_that_does_not_compile(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "source/plugin").mkdir(parents=True)
         (tmp_path / "source/plugin/probe.c").write_text("int f(void) { return nothing_here; }\n" * 20)

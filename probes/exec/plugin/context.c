@@ -153,8 +153,8 @@ void faulted(struct vcpu *v, const struct segment *before, uint64_t began, uint6
         take_back(v, cell, costly);
         v->rep_pc = repeated ? before->pc : 0;
         if (repeated) {
-            cell->rep_iterations--;
-            cell->rep_bytes -= before->rep_size;
+            rep_of(cell)->iterations--;
+            rep_of(cell)->bytes -= before->rep_size;
             v->rep_total--;
         }
     } else if (did + before->doubtful < before->n ||

@@ -108,9 +108,9 @@ static inline void repeat(struct vcpu *v, const struct segment *s)
 {
     if (s->rep_pc != s->pc || v->rep_pc != s->pc)
         return;
-    struct cell *cell = &v->row[stacks ? v->node : s->seen];
-    cell->rep_iterations++;
-    cell->rep_bytes += s->rep_size;
+    struct cell_rep *rep = rep_of(&v->row[stacks ? v->node : s->seen]);
+    rep->iterations++;
+    rep->bytes += s->rep_size;
     v->rep_total++;
     v->repeat_at = v->last;
 }
@@ -173,14 +173,21 @@ void segment_complete(struct segment *s)
         s->follows = NEVER;
 }
 
+void *segment_at(const struct segment *s)
+{
+    uint64_t segment = (uint64_t)(s - segments);
+    return (void *)(uintptr_t)((uint64_t)s->seen << AT_SEEN | (uint64_t)s->n << AT_N | (uint64_t)s->entry << AT_ENTRY |
+                               (uint64_t)s->plain << AT_PLAIN | (uint64_t)s->follows << AT_FOLLOWS | segment << AT_SEGMENT);
+}
+
 /*
  * Most segments follow one of the same class, of which nothing else is to be known than how many instructions it
  * executed; nobody can have changed what the thread is doing.
  */
-static inline __attribute__((always_inline)) void plain_begins(unsigned vcpu, const struct segment *s, bool with_stacks)
+static inline __attribute__((always_inline)) void plain_begins(struct vcpu *v, uint64_t at, bool with_stacks)
 {
-    struct vcpu *v = &vcpus[vcpu];
-    if (unlikely(v->plain != s->follows)) {
+    const struct segment *s = at_segment(at);
+    if (unlikely(v->plain != at_part(at, AT_FOLLOWS, AT_ENTRY))) {
         segment_begins(v, s);
         return;
     }
@@ -189,45 +196,34 @@ static inline __attribute__((always_inline)) void plain_begins(unsigned vcpu, co
     v->last = raw;
     if (with_stacks)
         step(v, v->segment, s, did);
-    struct cell *cell = &v->row[with_stacks ? v->node : s->seen];
-    cell->calls += s->entry;
+    struct cell *cell = &v->row[with_stacks ? v->node : at_part(at, AT_SEEN, AT_N)];
+    cell->calls += at_part(at, AT_ENTRY, AT_ENTRY + 1);
     v->cell = cell;
     v->segment = s;
-    v->plain = s->plain;
-}
-
-static void on_begin(unsigned vcpu, void *s)
-{
-    plain_begins(vcpu, s, false);
-}
-
-static void on_begin_stacks(unsigned vcpu, void *s)
-{
-    plain_begins(vcpu, s, true);
+    v->plain = (uint8_t)at_part(at, AT_PLAIN, AT_PLAIN + 4);
 }
 
 /* The same in mode "block", in which what is plain has been charged when it began; so must this be. */
-static void on_begin_block(unsigned vcpu, void *udata)
+static inline __attribute__((always_inline)) void plain_begins_block(struct vcpu *v, uint64_t at)
 {
-    struct vcpu *v = &vcpus[vcpu];
-    const struct segment *s = udata;
-    if (unlikely(v->plain != s->follows)) {
+    const struct segment *s = at_segment(at);
+    uint64_t n = at_part(at, AT_N, AT_END);
+    if (unlikely(v->plain != at_part(at, AT_FOLLOWS, AT_ENTRY))) {
         segment_begins(v, s);
         return;
     }
-    struct cell *cell = &v->row[s->seen];
-    cell->raw += s->n;
-    cell->calls += s->entry;
+    struct cell *cell = &v->row[at_part(at, AT_SEEN, AT_N)];
+    cell->raw += n;
+    cell->calls += at_part(at, AT_ENTRY, AT_ENTRY + 1);
     v->cell = cell;
     v->segment = s;
-    v->last = v->c->raw += s->n;
+    v->last = v->c->raw += n;
 }
 
 /* A REP instruction that is a block of its own: mostly nothing has happened but one more iteration. */
-static void on_rep(unsigned vcpu, void *udata)
+static inline __attribute__((always_inline)) void rep_begins(struct vcpu *v, uint64_t at)
 {
-    struct vcpu *v = &vcpus[vcpu];
-    const struct segment *s = udata;
+    const struct segment *s = at_segment(at);
     if (v->segment != s || v->rep_pc != s->pc || s->costly || v->pending) {
         segment_begins(v, s);
         return;
@@ -235,8 +231,9 @@ static void on_rep(unsigned vcpu, void *udata)
     struct cell *cell = v->cell;
     uint64_t raw = v->c->raw;
     cell->raw += raw - v->last;
-    cell->rep_iterations++;
-    cell->rep_bytes += s->rep_size;
+    struct cell_rep *rep = rep_of(cell);
+    rep->iterations++;
+    rep->bytes += s->rep_size;
     v->rep_total++;
     v->repeat_at = v->last = raw;
     if (!exact)
@@ -274,20 +271,52 @@ void on_device(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *
         ends_at(v, (uintptr_t)pc);
 }
 
-/* Of several vCPUs: the other ones do something, too, that matters here. */
-static void on_segment(unsigned vcpu, void *udata)
+/* One vCPU: where it is kept is no question then. */
+static void on_begin(unsigned vcpu, void *at)
+{
+    (void)vcpu;
+    plain_begins(vcpus, (uintptr_t)at, false);
+}
+
+static void on_begin_stacks(unsigned vcpu, void *at)
+{
+    (void)vcpu;
+    plain_begins(vcpus, (uintptr_t)at, true);
+}
+
+static void on_begin_block(unsigned vcpu, void *at)
+{
+    (void)vcpu;
+    plain_begins_block(vcpus, (uintptr_t)at);
+}
+
+static void on_rep(unsigned vcpu, void *at)
+{
+    (void)vcpu;
+    rep_begins(vcpus, (uintptr_t)at);
+}
+
+/* Several: the other ones do something, too, that matters here. */
+static void on_segment(unsigned vcpu, void *at)
 {
     struct vcpu *v = &vcpus[vcpu];
-    const struct segment *s = udata;
+    const struct segment *s = at_segment((uintptr_t)at);
     if (unlikely(phases_behind(v)))
         phases_catch_up(v);
-    s->callback(vcpu, udata);
+    if (s->begins_with_rep)
+        rep_begins(v, (uintptr_t)at);
+    else if (exact)
+        plain_begins(v, (uintptr_t)at, false);
+    else
+        plain_begins_block(v, (uintptr_t)at);
     if (unlikely(s->tail == INSN_HLT))
         v->halted_at = clock_host();
 }
 
 wl_exec_cb callback_of(struct segment *s, bool begins_with_rep)
 {
-    s->callback = begins_with_rep ? on_rep : stacks ? on_begin_stacks : exact ? on_begin : on_begin_block;
-    return several() ? on_segment : s->callback;
+    s->begins_with_rep = begins_with_rep;
+    if (several())
+        return on_segment;
+    return begins_with_rep ? on_rep : stacks ? on_begin_stacks : exact ? on_begin : on_begin_block;
 }

@@ -117,13 +117,12 @@ static bool read_slow(struct seen *seen, unsigned n, uint64_t *value)
 
 bool guest_register(unsigned vcpu, enum guest_register n, uint64_t *value)
 {
-    struct seen *seen = ready(vcpu);
-    if (!seen)
-        return false;
-    if (seen->reads < CONFIRMED || unlikely(!seen->registers))
-        return read_slow(seen, n, value);
-    *value = seen->registers[place(n)];
-    return true;
+    struct seen *seen = &all[vcpu];
+    if (likely(seen->registers && seen->reads >= CONFIRMED)) {
+        *value = seen->registers[place(n)];
+        return true;
+    }
+    return ready(vcpu) && read_slow(seen, n, value);
 }
 
 /* The flags that the debugger's stub gives lack those that TCG computes only when it must: those it prints do not. */

@@ -15,13 +15,24 @@
 #define LEDGER_FUNCTIONS 32768u
 #define NO_PHASE 0xffffu
 
+/*
+ * A row is three arrays, with a cell's parts at the same place in each: every segment that executes comes by the first
+ * one, so that it is to take little of the host's cache; few cells have anything in the others.
+ */
 struct cell {
-    uint64_t raw;            /* instructions, each iteration of a REP instruction counted */
-    uint64_t calls;          /* entries at the function's first instruction */
-    uint64_t rep_iterations; /* those of raw that were further iterations of a REP instruction */
-    uint64_t rep_bytes;
-    uint64_t idle; /* virtual ns */
+    uint64_t raw;   /* instructions, each iteration of a REP instruction counted */
+    uint64_t calls; /* entries at the function's first instruction */
 };
+struct cell_rep {
+    uint64_t iterations; /* those of raw that were further iterations of a REP instruction */
+    uint64_t bytes;
+};
+struct cell_idle {
+    uint64_t ns; /* virtual */
+    uint64_t unused;
+};
+_Static_assert(sizeof(struct cell_rep) == sizeof(struct cell) && sizeof(struct cell_idle) == sizeof(struct cell),
+               "the arrays of a row are alike");
 
 /* What a row is of, as a number; never 0. */
 static inline uint64_t row_of(uint16_t phase, uint8_t role, uint16_t operation)
@@ -30,7 +41,16 @@ static inline uint64_t row_of(uint16_t phase, uint8_t role, uint16_t operation)
 }
 
 /* How many cells a row has; before the first row. */
-void ledger_width(uint32_t cells);
+void ledger_set_width(uint32_t cells);
+extern uint32_t ledger_width;
+static inline struct cell_rep *rep_of(struct cell *c)
+{
+    return (struct cell_rep *)(c + ledger_width);
+}
+static inline struct cell_idle *idle_of(struct cell *c)
+{
+    return (struct cell_idle *)(c + 2 * (size_t)ledger_width);
+}
 /* The cells of one row of a vCPU's; allocated on first use, never freed.  NULL when memory is out. */
 struct cell *ledger_row(unsigned vcpu, uint16_t phase, uint8_t role, uint16_t operation);
 /* Cells that are thrown away.  Never NULL. */

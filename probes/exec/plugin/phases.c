@@ -34,7 +34,7 @@ static void idle_until(struct vcpu *v, uint64_t time)
         v->halted_at = time;
     }
     if (v->idle_uncharged) { /* on one vCPU not reached while a thread opens and closes its own windows */
-        row_for(v, v->thread->role, OP_BACKGROUND)[cell_of(v->thread, SEEN_IDLE)].idle += v->idle_uncharged;
+        idle_of(&row_for(v, v->thread->role, OP_BACKGROUND)[cell_of(v->thread, SEEN_IDLE)])->ns += v->idle_uncharged;
         v->idle_uncharged = 0;
     }
 }

@@ -280,7 +280,7 @@ WL_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, 
     if (!config_read(&config, path) || !window_prepare(console))
         return 1;
     if (stacks) {
-        ledger_width(NODES);
+        ledger_set_width(NODES);
         if (!stacks_init()) {
             fprintf(stderr, "weaklink-exec: no memory for call stacks\n");
             return 1;

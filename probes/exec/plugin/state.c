@@ -10,6 +10,7 @@ struct vcpu vcpus[VCPUS] = {[0 ... VCPUS - 1] = {.node = NO_STACK}};
 struct trouble trouble;
 int32_t function_of[LEDGER_FUNCTIONS];
 uint32_t n_seen = SEEN_FIRST;
+struct segment *segments;
 
 struct cell *row_for(const struct vcpu *v, uint8_t role, uint16_t operation)
 {

@@ -16,7 +16,7 @@
 /* Functions that are no function; configure.py gives real ones numbers from 0. */
 enum { SEEN_UNKNOWN, SEEN_OUTSIDE, SEEN_IDLE, SEEN_DEVICE_WAIT, SEEN_FIRST };
 
-enum { NOT_PLAIN = 0, NEVER = 255 };
+enum { NOT_PLAIN = 0, NEVER = 15 };
 
 /* How a segment is left, as far as call stacks are concerned; LEAVES_MODE: back from the kernel. */
 enum leaves { LEAVES_NEXT, LEAVES_CALL, LEAVES_RET, LEAVES_JUMP, LEAVES_MODE };
@@ -43,8 +43,28 @@ struct segment {
     struct costly *costly;   /* costly instructions in it, or NULL */
     uint64_t before_last_pc, last_pc; /* of its last but one, and last instruction */
     const uint64_t *addresses; /* of its instructions, where one may access a device's memory; else NULL */
-    wl_exec_cb callback;     /* of several vCPUs: see execute.c, on_segment() */
+    bool begins_with_rep;
 } __attribute__((aligned(64)));
+
+/*
+ * What QEMU hands to a segment's callback: which one it is, with what nearly every execution needs to know of it, so that
+ * the segment itself, which is seldom in the host's nearest cache, need not be looked at.
+ */
+#define SEGMENTS (1u << 24)
+enum { AT_FOLLOWS = 0, AT_ENTRY = 4, AT_SEGMENT = 7, AT_PLAIN = 31, AT_SEEN = 39, AT_N = 54, AT_END = 64 };
+_Static_assert(sizeof(struct segment) == 1u << AT_SEGMENT && SEGMENTS <= 1u << (AT_PLAIN - AT_SEGMENT) &&
+               LEDGER_FUNCTIONS <= 1u << (AT_N - AT_SEEN), "they fit");
+extern struct segment *segments; /* SEGMENTS of them, used from the first one on */
+
+static inline uint64_t at_part(uint64_t at, int from, int to)
+{
+    return at >> from & ((UINT64_C(1) << (to - from)) - 1);
+}
+
+static inline const struct segment *at_segment(uint64_t at)
+{
+    return (const struct segment *)((const char *)segments + (at & ((UINT64_C(1) << AT_PLAIN) - (1u << AT_SEGMENT))));
+}
 
 /* Whether its last instruction changes what the thread is doing. */
 static inline bool changes_thread(const struct segment *s)
@@ -219,6 +239,7 @@ void at_hook(struct vcpu *v, const struct segment *s, const struct segment *befo
 /* execute.c: what runs when the guest does */
 void segment_complete(struct segment *s); /* all else is known of it */
 wl_exec_cb callback_of(struct segment *s, bool begins_with_rep);
+void *segment_at(const struct segment *s); /* what its callback is to be given; it is complete */
 /* A load or store that may be of a device's memory, by the instruction at address `pc`. */
 void on_device(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *pc);
 

@@ -80,7 +80,7 @@ static void charge_idle(struct vcpu *v, const struct thread *t)
     if (!v->idle_uncharged || t->role == ROLE_IDLE)
         return;
     struct cell *row = row_for(v, t->role, thread_operation(t));
-    row[cell_of(t, v->idle_by_device ? SEEN_DEVICE_WAIT : SEEN_IDLE)].idle += v->idle_uncharged;
+    idle_of(&row[cell_of(t, v->idle_by_device ? SEEN_DEVICE_WAIT : SEEN_IDLE)])->ns += v->idle_uncharged;
     v->idle_uncharged = 0;
     v->idle_by_device = false;
 }

@@ -3,17 +3,23 @@
 #include "state.h"
 #include "switches.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static pthread_mutex_t translating = PTHREAD_MUTEX_INITIALIZER; /* every vCPU's thread does */
 static uint32_t *seen_of; /* function -> seen number, 0 not yet */
 
 void translate_init(void)
 {
+    const size_t size = SEGMENTS * sizeof *segments, huge = 2 << 20;
     seen_of = calloc(config.n_functions + 1, sizeof *seen_of);
-    if (!seen_of)
+    char *room = mmap(NULL, size + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (!seen_of || room == MAP_FAILED)
         abort();
+    segments = (struct segment *)(((uintptr_t)room + huge - 1) / huge * huge);
+    madvise(segments, size, MADV_HUGEPAGE); /* fewer faults, if the host can */
     for (int i = 0; i < SEEN_FIRST; i++)
         function_of[i] = -1 - i;
 }
@@ -41,16 +47,12 @@ static uint32_t seen_at(uint64_t pc, int function)
 
 static struct segment *segment_new(uint64_t pc, int function, struct hook *hook)
 {
-    static struct segment *pool;
-    static size_t left;
-    if (!left) {
-        left = 4096;
-        pool = aligned_alloc(_Alignof(struct segment), left * sizeof *pool);
-        if (!pool)
-            abort();
+    static uint32_t n;
+    if (n == SEGMENTS) {
+        fprintf(stderr, "weaklink-exec: more than %u pieces of code were translated\n", SEGMENTS);
+        abort();
     }
-    struct segment *s = &pool[--left];
-    *s = (struct segment){0};
+    struct segment *s = &segments[n++];
     s->pc = pc;
     s->hook = hook;
     s->seen = seen_at(pc, function);
@@ -129,6 +131,40 @@ static void on_signal(unsigned vcpu, void *begins)
     (begins ? stacks_signal : stacks_signal_returns)(vcpus[vcpu].thread);
 }
 
+/*
+ * Callbacks of a block, in the order in which they are to be called: registered at its end, since a segment's is given
+ * what is known only then.
+ */
+static struct {
+    struct qemu_plugin_insn *insn; /* NULL: at the block's beginning */
+    wl_exec_cb callback;
+    void *udata;
+    const struct segment *segment; /* or that, if it is one's */
+} wanted[2048]; /* of 512 instructions */
+static size_t n_wanted;
+
+static void want(struct qemu_plugin_insn *insn, wl_exec_cb callback, void *udata, const struct segment *segment)
+{
+    if (n_wanted == sizeof wanted / sizeof *wanted)
+        abort();
+    wanted[n_wanted].insn = insn;
+    wanted[n_wanted].callback = callback;
+    wanted[n_wanted].udata = udata;
+    wanted[n_wanted++].segment = segment;
+}
+
+static void register_wanted(struct qemu_plugin_tb *tb)
+{
+    for (size_t i = 0; i < n_wanted; i++) {
+        void *udata = wanted[i].segment ? segment_at(wanted[i].segment) : wanted[i].udata;
+        if (wanted[i].insn)
+            qemu_plugin_register_vcpu_insn_exec_cb(wanted[i].insn, wanted[i].callback, QEMU_PLUGIN_CB_NO_REGS, udata);
+        else
+            qemu_plugin_register_vcpu_tb_exec_cb(tb, wanted[i].callback, QEMU_PLUGIN_CB_NO_REGS, udata);
+    }
+    n_wanted = 0;
+}
+
 static bool among(const uint64_t *addresses, size_t n, uint64_t pc)
 {
     for (size_t i = 0; i < n; i++)
@@ -183,26 +219,21 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
             struct segment *next = segment_new(pc, function, hook);
             next->called = next->entry && !info.drops;
             count_owed();
-            wl_exec_cb cb = callback_of(next, info.kind == INSN_REP);
-            if (s)
-                qemu_plugin_register_vcpu_insn_exec_cb(insn, cb, QEMU_PLUGIN_CB_NO_REGS, next);
-            else
-                qemu_plugin_register_vcpu_tb_exec_cb(tb, cb, QEMU_PLUGIN_CB_NO_REGS, next);
+            want(s ? insn : NULL, callback_of(next, info.kind == INSN_REP), NULL, next);
             s = next;
         }
         if (info.kind == INSN_MARKER) {
             count_owed();
-            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_marker, QEMU_PLUGIN_CB_NO_REGS,
-                                                   (void *)(uintptr_t)info.marker);
+            want(insn, on_marker, (void *)(uintptr_t)info.marker, NULL);
         }
         if (window_trigger(pc)) {
             count_owed();
-            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_trigger, QEMU_PLUGIN_CB_NO_REGS, (void *)(uintptr_t)pc);
+            want(insn, on_trigger, (void *)(uintptr_t)pc, NULL);
         }
         if (stacks && among(config.signals.begins, config.signals.n_begins, pc))
-            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_signal, QEMU_PLUGIN_CB_NO_REGS, insn);
+            want(insn, on_signal, insn, NULL);
         if (stacks && among(config.signals.ends, config.signals.n_ends, pc))
-            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_signal, QEMU_PLUGIN_CB_NO_REGS, NULL);
+            want(insn, on_signal, NULL, NULL);
         if (info.costly)
             costly_add(s->n, info.costly);
         if (s->n < sizeof instructions.addresses / sizeof *instructions.addresses)
@@ -237,6 +268,7 @@ static void cut(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
     segment_complete(s);
     if (stacks)
         leave(s, pc, inline_count.insn, &info);
+    register_wanted(tb);
 }
 
 static void hook_markers(struct qemu_plugin_tb *tb, wl_exec_cb on_marker)
