@@ -58,6 +58,9 @@ def check_comparable(recordings: Sequence[Recording]) -> None:
         lost = one.manifest["probe"]["lost_events"]
         if lost:
             raise NotComparable(f"{one.directory} lost {lost} events", hint="Record it again.")
+        odd = [name for name, count in one.manifest["probe"]["trouble"].items() if count]
+        if odd:
+            raise NotComparable(f"the probe lost its step in {one.directory}: {listed(odd)}", hint="Record it again.")
         first = firsts.setdefault(one.spec, one)
         for what, get in _OF_A_GUEST.items():
             if get(first.manifest) != get(one.manifest):

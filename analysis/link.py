@@ -1,4 +1,4 @@
-"""The weak link: the operation of a phase that costs a guest most beyond what it costs the base."""
+"""The weak link: the operation of a phase that costs a guest most beyond what it costs the base and what seeds move."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.align import Cells
+from analysis.statistics import Change, spread
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,20 @@ class Link:
 
 
 def costliest(cells: Cells, ops: Mapping[int, float]) -> Link | None:
-    """The link with the largest difference against the guest, given the ops of each phase; None if all cost less."""
+    """The link with the largest difference against the guest, given the ops of each phase, that seeds do not make.
+
+    None if there is none.
+    """
     column = cells.columns
     weight = np.array([ops.get(int(phase), 0.0) for phase in column["phase"]])
-    sums: dict[tuple[int, str], list[float]] = {}
-    sides = ((column[name] * weight).tolist() for name in ("base", "other"))
-    keys = (column[name].tolist() for name in ("phase", "operation"))
-    for phase, operation, base, other in zip(*keys, *sides, strict=True):
-        sum_of = sums.setdefault((phase, operation), [0.0, 0.0])
-        sum_of[0] += base
-        sum_of[1] += other
-    links = [Link(phase, operation, base, other) for (phase, operation), (base, other) in sums.items()]
-    found = max(links, key=lambda link: link.delta, default=None)
-    return found if found is not None and found.delta > 0 else None
+    rows: dict[tuple[int, str], list[int]] = {}
+    for row, key in enumerate(zip(column["phase"].tolist(), column["operation"].tolist(), strict=True)):
+        rows.setdefault(key, []).append(row)
+    deltas = column["delta"] * weight
+    sizes = {key: float(deltas[mine].sum()) for key, mine in rows.items()}
+    for key in sorted((key for key in rows if sizes[key] > 0), key=lambda key: -sizes[key]):
+        base, other = (spread((runs[rows[key]] * weight[rows[key], None]).sum(axis=0).tolist())
+                       for runs in (cells.base_runs, cells.other_runs))  # fmt: skip
+        if Change(base, other).verdict == "differs":
+            return Link(*key, base.mean, other.mean)
+    return None

@@ -144,6 +144,9 @@ def _phase(phase: PhaseComparison) -> Iterator[str]:
         yield ""
     yield from _table(("operations", "layer", "delta/op", "share", "count", "unit cost", "one side only",
                        "95 % interval", "functions"), rows)  # fmt: skip
+    for text in filter(None, (phase.what_if, phase.apart)):
+        yield safe(text, SAID)
+        yield ""
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

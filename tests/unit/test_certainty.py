@@ -182,6 +182,22 @@ def test_what_seeds_move_as_much_is_no_finding(tmp_path: Path) -> None:
     assert [one.certainty for one in first] == ["within seed spread"]
 
 
+def test_the_costliest_link_is_none_that_seeds_make(tmp_path: Path) -> None:
+    """``write`` costs 90 more in the mean, and seeds move it by 98; ``openat`` costs 50 more under each of them."""
+    noisy = ("write", "fs", "generic_perform_write")
+    base, other = synthetic.tour(), synthetic.tour()
+    for phases in (base, other):
+        phases[1].jitter[noisy] = 14 * 211
+    other[1].work[noisy] += 90
+    other[1].work["openat", "security", "hook"] = 50
+    found, views = against(tmp_path, other, base)
+    (pair,) = found.pairs
+    assert pair.phases[1].differs
+    assert pair.link is not None
+    assert (pair.link.operation, pair.link.delta) == ("openat", 50 * 211)
+    assert ["Costliest link: openat in files, 10,550 more instructions" in view for view in views] == [True] * 3
+
+
 # -- modes ------------------------------------------------------------------------------------------------------------
 
 

@@ -228,6 +228,7 @@ def test_exchanging_the_sides_exchanges_the_signs(tmp_path: Path) -> None:
         ({"app": {"args": ["-x"]}}, "app arguments"),
         ({"probe": {"mode": "block"}}, "probe mode"),
         ({"probe": {"lost_events": 1}}, "lost 1 events"),
+        ({"probe": {"trouble": {"resync": 2, "frames": 0}}}, "lost its step in .*: resync"),
     ],
 )
 def test_recordings_made_otherwise_are_refused(tmp_path: Path, changes: dict[str, object], why: str) -> None:
