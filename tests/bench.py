@@ -3,6 +3,9 @@
 ``just bench`` prints it, and fails if the probe is beyond its limits in a phase:
 
     python -m tests.bench [--rounds N] [--guests linux,osv:libc] [--phases]
+    python -m tests.bench --speed
+
+The second is about what is recorded already, and needs no guests: see ``tests/speed.py``.
 
 A phase's cost is the CPU time of the vCPU's thread from the marker that begins it to the one that ends it, which the
 plugin writes into its summary.  What it is compared with is mode ``marks``, which hooks nothing but markers, and
@@ -32,6 +35,7 @@ from profiler.machine import boot
 from profiler.plan import Run, Seed
 from profiler.recorder import ExecRecorder
 from profiler.subject import Known
+from tests import speed
 
 LIMITS: Final = {"block": 1.3, "exact": 1.8, "stacks": 3.0}
 """How much CPU time a phase may take in each of the probe's modes, as a multiple of what it takes without."""
@@ -144,7 +148,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--guests", default="linux", help="whose phases are measured (default: linux)")
     parser.add_argument("--phases", action="store_true", help="measure only phases")
-    arguments = parser.parse_args()
+    parser.add_argument("--speed", action="store_true", help="how fast recordings are read, instead: tests/speed.py")
+    arguments, more = parser.parse_known_args()
+    if arguments.speed:
+        return speed.main(more)
+    if more:
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
     beyond: list[str] = []
     with tempfile.TemporaryDirectory() as work:
         for guest in arguments.guests.split(","):

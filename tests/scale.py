@@ -9,12 +9,8 @@ packets: the same twenty events over and over, with other threads, times and cos
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +20,7 @@ import pyarrow as pa
 from probes.events import EVENT_KINDS, EVENTS, HOWS, PHASES, THREADS
 from probes.recording import write
 from tests import synthetic
+from tests.timed import WEAKLINK, took
 
 NAMES = (
     "",
@@ -35,6 +32,7 @@ NAMES = (
     "send",
     "tcp_output",
 )
+EDGES = ("phase-begin", "phase-end")
 A, B, IDLE = 0, 1, 2
 # kind, name, how, whose, and value: a number, another thread, or -1 for instructions.
 PATTERN: tuple[tuple[str, str, str, int, Any], ...] = (
@@ -68,7 +66,7 @@ def events(rows: int, pairs: int = 200) -> tuple[pa.Table, int]:
 
     def column(name: str) -> pa.Array:
         pattern = np.array([words[name].index(word) for word in codes[name]])
-        edge = {"kind": ("phase-begin", "phase-end")}.get(name, ("", ""))
+        edge = {"kind": EDGES}.get(name, ("", ""))
         ends = [[words[name].index(word)] for word in edge]
         indices = np.concatenate([ends[0], np.tile(pattern, rounds), ends[1]])
         kind = EVENTS.field(name).type
@@ -86,9 +84,18 @@ def events(rows: int, pairs: int = 200) -> tuple[pa.Table, int]:
     return pa.Table.from_arrays(arrays, schema=EVENTS), length
 
 
+def words(*names: str) -> pa.Array:
+    """Some texts as pyarrow has them."""
+    return pa.array(names, pa.string())
+
+
 def record(place: Path, rows: int) -> None:
     """Write a recording of so many events."""
-    table, length = events(rows)
+    write_storm(place, *events(rows))
+
+
+def write_storm(place: Path, table: pa.Table, length: int) -> None:
+    """Write a recording of these events, which are so long."""
     phase = synthetic.Phase("storm", 1, {}, {("user", "user", "main"): length})
     tables = synthetic.tables([phase], 0)
     said = [{"number": 0, "name": "storm", "status": "ok", "reason": "", "ops": 1, "tsc": length,
@@ -108,31 +115,21 @@ VERBS = (["syscalls"], ["syscalls", "--nested"], ["switches"], ["switches", "--p
          ["syscalls", "--since", "1s", "--until", "1100ms"])  # fmt: skip
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """Record, and time each verb in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--keep", type=Path, help="record here, and use what was recorded here before")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         place = arguments.keep or Path(folder) / "r"
         if not place.exists():
-            # In a process of its own: a child's peak of memory begins with what its parent has.
-            made = multiprocessing.get_context("spawn").Process(target=record, args=(place, arguments.events))
-            made.start()
-            made.join()
+            record(place, arguments.events)
         size = (place / "events.parquet").stat().st_size
         print(f"{arguments.events:,} events, {size / 1e6:.0f} MB on disk")
-        for words in VERBS:
-            command = [sys.executable, "-m", "profiler", words[0], str(place), *words[1:]]
-            began = time.monotonic()
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            cpu = usage.ru_utime + usage.ru_stime
-            failed = f"  exit {process.returncode}" if process.returncode else ""
-            print(f"{' '.join(words):<55} {time.monotonic() - began:6.1f} s wall {cpu:6.1f} s CPU"
-                  f" {usage.ru_maxrss / 1024:7.0f} MB{failed}", flush=True)  # fmt: skip
+        for verb in VERBS:
+            found = took([*WEAKLINK, verb[0], place, *verb[1:]])
+            print(f"{' '.join(verb):<55} {found}", flush=True)
     return 0
 
 

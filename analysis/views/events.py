@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 from analysis.text import number
 from analysis.trace.listing import COLUMNS
 from analysis.trace.trace import Threads
-from analysis.views.escape import clean
+from analysis.views.escape import clean, for_csv
 from analysis.views.terminal import fit
 from analysis.views.trace import csv_line, json_row
 from probes.names import readable
@@ -17,6 +20,7 @@ from probes.names import readable
 Rows = Iterable[list[tuple[Any, ...]]]
 _DEEPEST: Final = 12
 _WHO: Final = 15
+_REMEMBERED: Final = 1 << 16  # what was said of events: a million have few different ones
 _TO: Final = ("switch", "wake", "thread-new")
 _LOCKS: Final = ("lock-contended", "lock-acquired")
 _CALLS: Final = ("op-exit", "syscall-exit")
@@ -29,6 +33,7 @@ def text(rows: Rows, threads: Threads, locks: Mapping[int, str], width: int) -> 
     """
     phase = None
     titles: dict[int, str] = {}
+    told: dict[tuple[Any, ...], str] = {}
     for piece in rows:
         for row in piece:
             if row[0] != phase:
@@ -37,7 +42,12 @@ def text(rows: Rows, threads: Threads, locks: Mapping[int, str], width: int) -> 
             who = titles.get(row[3])
             if who is None:
                 who = titles[row[3]] = fit(clean(threads.title(row[3])), _WHO)
-            said = f"{row[1]:>12,}  {who} {'  ' * min(row[4], _DEEPEST)}{_said(row, threads, locks)}"
+            what = told.get(row[5:9])
+            if what is None:
+                if len(told) == _REMEMBERED:
+                    told.clear()
+                what = told[row[5:9]] = _said(row, threads, locks)
+            said = f"{row[1]:>12,}  {who} {'  ' * min(row[4], _DEEPEST)}{what}"
             yield fit(said, width).rstrip() + "\n"
             if row[9]:
                 yield fit(f"{'':14}in {clean(row[9])}", width).rstrip() + "\n"
@@ -63,8 +73,20 @@ def comma_separated(guest: str, seed: int, rows: Rows, *, head: bool) -> Iterato
     """CSV, with a head if it is the first."""
     if head:
         yield csv_line(["guest", "seed", *(column.name for column in COLUMNS)])
+    texts = [column.kind == "text" for column in COLUMNS]
     for piece in rows:
-        yield from (csv_line([guest, seed, *row]) for row in piece)
+        columns = [
+            _harmless(cells) if text else cells for cells, text in zip(zip(*piece, strict=True), texts, strict=True)
+        ]
+        lines = io.StringIO()
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerows(zip(repeat(for_csv(guest)), repeat(seed), *columns, strict=False))  # as long as the columns
+        yield lines.getvalue()
+
+
+def _harmless(cells: Sequence[str]) -> Iterable[str]:
+    """Cells for CSV; of a million there are few different ones, and each is looked at once."""
+    return map({cell: for_csv(cell) for cell in set(cells)}.__getitem__, cells)
 
 
 def as_json(guest: str, seed: int, rows: Rows, *, first: bool, last: bool) -> Iterator[str]:
