@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -9,14 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from analysis.causes import Evidence, Functions, Pieces, Sides, pieces
 from analysis.columns import index_of, joined
-from analysis.ledger import WHERE, Cost, GuestLedger
+from analysis.ledger import WHERE, Cost, GuestLedger, Key, place
 from analysis.split import Floats, split
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CELL: Final = ["phase", "operation", "layer"]
+UNASKED: Final = ("user", "background", "interrupt")
+"""What nobody asks for, so that no side lacks it."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,9 @@ class Cells:
     ``frame`` has a row per cell: phase, operation, layer, base, other, delta, base_calls, other_calls (per op), count,
     unit, structural (parts of delta), base_deferred, other_deferred (instructions).  ``base_runs`` and ``other_runs``
     have the same rows and a column per different run, of all ``seeds`` of each guest.  ``functions`` has a row per
-    (cell, function): cell (the row of ``frame``), function, base, other, delta; those of cell ``i`` are ``bounds[i]``
-    to ``bounds[i + 1]``.
+    (cell, function): cell (the row of ``frame``), function, and base, other, delta, count, unit, structural and
+    deferred (other minus base) of that function, in the order of the cells.  ``runs`` are their costs, ``entered`` how
+    often they are entered, per op of each run; ``pieces`` is what of them is one cause within an operation.
     ``base_where`` and ``other_where`` have the rows of ``frame`` too: where the instructions of the cell's whole
     operation are, a column for each of WHERE.
     """
@@ -37,15 +42,40 @@ class Cells:
     base_runs: Floats
     other_runs: Floats
     functions: pd.DataFrame
-    bounds: npt.NDArray[np.intp]
+    runs: Sides
+    entered: Sides
     base_where: Floats
     other_where: Floats
     seeds: tuple[int, int]
+    same_kernel: bool
 
-    def functions_of(self, cell: int) -> list[tuple[str, float, float]]:
-        """Function, base, other: those of one cell that differ."""
-        rows, bounds = self._functions
-        return rows[bounds[cell] : bounds[cell + 1]]
+    @cached_property
+    def below(self) -> dict[str, npt.NDArray[Any]]:
+        """The columns of ``functions``, as ``columns``."""
+        return {str(name): self.functions[name].to_numpy() for name in self.functions.columns}
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """The functions of each cell pieced together by cause, within each operation."""
+        asked = self.asked
+        first = np.flatnonzero(np.diff(asked, prepend=-1))
+        lacking = {
+            int(asked[row])
+            for row, base, other in zip(first.tolist(), self.base_where[first].tolist(),
+                                        self.other_where[first].tolist(), strict=True)
+            if self.columns["operation"][row] not in UNASKED and place(base) != place(other)
+        }  # fmt: skip
+        _, names = np.unique(self.below["function"].astype(str), return_inverse=True)
+        cell = self.below["cell"]
+        rows = Functions(asked[cell], cell, names, self.runs, self.entered)
+        return pieces(rows, lacking, self.same_kernel, self.cost == "instructions")
+
+    @cached_property
+    def asked(self) -> npt.NDArray[np.int64]:
+        """The number of the (phase, operation) of each cell."""
+        keys = list(zip(*(self.columns[name].tolist() for name in CELL[:2]), strict=True))
+        new = np.array([one != other for one, other in zip(keys, [None, *keys], strict=False)], dtype=bool)
+        return np.cumsum(new, dtype=np.int64) - 1
 
     @cached_property
     def columns(self) -> dict[str, npt.NDArray[Any]]:
@@ -54,36 +84,50 @@ class Cells:
 
     @cached_property
     def unattributed(self) -> npt.NDArray[np.intp]:
-        """The rows of what has no layer."""
-        return np.flatnonzero(self.columns["layer"] == "unattributed")
+        """The rows of ``functions`` that have no layer."""
+        return np.flatnonzero(self.columns["layer"][self.below["cell"]] == "unattributed")
 
-    def delta_of(self, key: tuple[object, ...]) -> float:
-        """The difference of a (phase, operation, layer); 0 if there is none such."""
+    def delta_of(self, key: Key) -> float:
+        """The difference of a function of a (phase, operation, layer); 0 if there is none such."""
         row = self._rows.get(key)
-        return 0.0 if row is None else float(self.columns["delta"][row])
+        return 0.0 if row is None else float(self.below["delta"][row])
+
+    def keys(self, rows: npt.NDArray[np.int64]) -> list[Key]:
+        """Phase, operation, layer and function of some rows of ``functions``."""
+        cell = self.below["cell"][rows]
+        columns = [*(self.columns[name][cell].tolist() for name in CELL), self.below["function"][rows].tolist()]
+        return list(zip(*columns, strict=True))
+
+    def evidence(self, rows: npt.NDArray[np.int64]) -> tuple[Evidence, ...]:
+        """Why there is more than one layer's cell in what these rows of ``functions`` are pieces of."""
+        why = {one for piece in np.unique(self.pieces.piece[rows]).tolist()
+               for one in self.pieces.evidence.get(piece, ())}  # fmt: skip
+        return tuple(sorted(why))
 
     @cached_property
-    def _rows(self) -> dict[tuple[object, ...], int]:
-        keys = zip(*(self.columns[name].tolist() for name in CELL), strict=True)
-        return {key: row for row, key in enumerate(keys)}
-
-    @cached_property
-    def _functions(self) -> tuple[list[tuple[str, float, float]], list[int]]:
-        columns = [self.functions[name].to_numpy() for name in ("function", "base", "other")]
-        differ = columns[1] != columns[2]
-        rows = list(zip(*(values[differ].tolist() for values in columns), strict=True))
-        return rows, np.concatenate([[0], np.cumsum(differ)])[self.bounds].tolist()
+    def _rows(self) -> dict[Key, int]:
+        return {key: row for row, key in enumerate(self.keys(np.arange(len(self.functions))))}
 
 
-def align(base: GuestLedger, other: GuestLedger, cost: Cost) -> Cells:
-    """The outer join of two guests.  What only one side has is 0 on the other."""
+def align(base: GuestLedger, other: GuestLedger, cost: Cost, same_kernel: bool = False) -> Cells:
+    """The outer join of two guests, of which ``same_kernel`` says whether they run one binary as their kernel.
+
+    What only one side has is 0 on the other.
+    """
     import pandas as pd
 
-    frames = [ledger.costs[cost] for ledger in (base, other)]
-    levels, codes, *places = joined(frames[0].index, frames[1].index)
-    sides = [np.zeros((len(codes[0]), frame.shape[1])) for frame in frames]
-    for side, place, one in zip(sides, places, frames, strict=True):
-        side[place] = one.to_numpy(dtype=np.float64)
+    ledgers = base, other
+    levels, codes, *places = joined(base.costs[cost].index, other.costs[cost].index)
+
+    def of_both(frames: Sequence[pd.DataFrame]) -> list[Floats]:
+        both = [np.zeros((len(codes[0]), frame.shape[1])) for frame in frames]
+        for side, rows, one in zip(both, places, frames, strict=True):
+            side[rows] = one.to_numpy(dtype=np.float64)
+        return both
+
+    sides = of_both([ledger.costs[cost] for ledger in ledgers])
+    entered = of_both([ledger.entered for ledger in ledgers])
+    later = [side.mean(axis=1) for side in of_both([ledger.deferred for ledger in ledgers])]
     # The union is sorted: functions of a cell stand together, in the order of the cells.
     changed = np.any([np.diff(code, prepend=-1) != 0 for code in codes[: len(CELL)]], axis=0)
     cells, starts = np.cumsum(changed) - 1, np.flatnonzero(changed)
@@ -95,32 +139,37 @@ def align(base: GuestLedger, other: GuestLedger, cost: Cost) -> Cells:
     frame["delta"] = frame["other"] - frame["base"]
     asked = keys.droplevel("layer")
     where: list[Floats] = []
-    sizes: list[Floats] = []
-    for name, ledger in (("base", base), ("other", other)):
+    called: list[Floats] = []
+    for name, ledger, deferred in (("base", base, later[0]), ("other", other, later[1])):
         frame[f"{name}_calls"] = _calls(frame, asked, ledger)
-        deferred = ledger.deferred.mean(axis=1).reindex(keys, fill_value=0.0)
-        frame[f"{name}_deferred"] = deferred.to_numpy()
+        frame[f"{name}_deferred"] = np.add.reduceat(deferred, starts) if len(starts) else deferred
         where.append(ledger.where.reindex(asked, fill_value=0.0)[list(WHERE)].to_numpy(dtype=np.float64))
         # What is answered where nothing is compared is not called, as far as this comparison goes.
         counted = ledger.costs["instructions"].mean(axis=1).groupby(level=["phase", "operation"]).sum()
         elsewhere = (counted.reindex(asked, fill_value=0.0).to_numpy() == 0) & (where[-1].sum(axis=1) > 0)
         calls = np.where(elsewhere, 0.0, frame[f"{name}_calls"].to_numpy(dtype=np.float64))
-        sizes += [calls, frame[name].to_numpy(dtype=np.float64)]
-    parts = split(*sizes)
+        called.append(calls)
+    means = [side.mean(axis=1) for side in sides]
+    # The parts of a cell are the sums of those of its functions, as they have the same calls.
+    parts = split(called[0], frame["base"].to_numpy(), called[1], frame["other"].to_numpy())
     frame["count"], frame["unit"], frame["structural"] = parts.count, parts.unit, parts.structural
+    parts = split(called[0][cells], means[0], called[1][cells], means[1])
 
     functions = pd.DataFrame(
         {
             "cell": cells,
             "function": np.array(levels[-1], dtype=object)[codes[-1]],
-            "base": sides[0].mean(axis=1),
-            "other": sides[1].mean(axis=1),
+            "base": means[0],
+            "other": means[1],
+            "delta": means[1] - means[0],
+            "count": parts.count,
+            "unit": parts.unit,
+            "structural": parts.structural,
+            "deferred": later[1] - later[0],
         }
     )
-    functions["delta"] = functions["other"] - functions["base"]
-    bounds = np.searchsorted(cells, np.arange(len(frame) + 1))
-    return Cells(cost, frame, runs[0], runs[1], functions, bounds, where[0], where[1],
-                 (len(base.seeds), len(other.seeds)))  # fmt: skip
+    return Cells(cost, frame, runs[0], runs[1], functions, Sides(*sides), Sides(*entered), where[0], where[1],
+                 (len(base.seeds), len(other.seeds)), same_kernel)  # fmt: skip
 
 
 def _calls(frame: pd.DataFrame, asked: pd.Index[Any], ledger: GuestLedger) -> Floats:

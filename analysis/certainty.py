@@ -25,7 +25,7 @@ MARKS: Final[Mapping[Certainty, str]] = {
 
 
 def certainty(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, change: Change) -> Certainty:
-    """What can be said of ``change``, the difference of some ``rows`` of ``cells``, each times its weight."""
+    """What can be said of ``change``, the difference of some rows of ``cells.functions``, each times its weight."""
     if change.verdict != "differs":
         return change.verdict
     if overturned(cells, rows, weights, change.delta):
@@ -41,9 +41,7 @@ def overturned(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, delta:
     without = np.setdiff1d(cells.unattributed, rows)
     if not len(without):
         return False
-    column = cells.columns
-    asked = set(zip(column["phase"][rows].tolist(), column["operation"][rows].tolist(), strict=True))
-    keys = zip(column["phase"][without].tolist(), column["operation"][without].tolist(), strict=True)
-    beside = without[[key in asked for key in keys]]
-    base, other = (float((column[side][beside] * weights[beside]).sum()) for side in ("base", "other"))
+    asked = cells.asked[cells.below["cell"]]
+    beside = without[np.isin(asked[without], asked[rows])]
+    base, other = (float((cells.below[side][beside] * weights[beside]).sum()) for side in ("base", "other"))
     return delta - base <= 0 <= delta + other

@@ -154,7 +154,8 @@ def _pair(base_side: _Side, other_side: _Side, lists: Sequence[PriceList]
     base, other = (ledger.only(phases) for ledger in ledgers)
     aside = base_side.measure.aside
     alike = base_side.first.manifest["guest"]["kind"] == other_side.first.manifest["guest"]["kind"]
-    cells = {cost: align(base, other, cost) for cost in COSTS}
+    kernels = [side.first.manifest["guest"]["kernel_sha256"] for side in (base_side, other_side)]
+    cells = {cost: align(base, other, cost, alike and kernels[0] == kernels[1]) for cost in COSTS}
     model = Model(base, other, lists)
     declared = {phase["number"]: phase for phase in base_side.first.manifest["app"]["phases"]}
     compared = []

@@ -67,7 +67,7 @@ class Modelled:
 
 
 class Counts:
-    """Counts per op of one guest, means over runs; a row per (phase, operation, layer) and a column for each class."""
+    """Counts per op of one guest, means over runs; a row per cell and function and a column for each class."""
 
     def __init__(self, ledger: GuestLedger) -> None:
         """Take the counts of what is compared from ``ledger``, which must know costly instructions."""
@@ -76,9 +76,9 @@ class Counts:
         self.rows: dict[Key, int] = {}
         parts: list[tuple[Key, int, float]] = []
         for cost, name in (("instructions", INSTRUCTION), ("rep_bytes", STRING_BYTES)):
-            sums = ledger.costs[cost].mean(axis=1).groupby(level=["phase", "operation", "layer"]).sum()  # type: ignore[index]
+            means = ledger.costs[cost].mean(axis=1)  # type: ignore[index]
             at = CLASSES.index(name)
-            parts += [(key, at, value) for key, value in zip(sums.index.tolist(), sums.tolist(), strict=True)]
+            parts += [(key, at, value) for key, value in zip(means.index.tolist(), means.tolist(), strict=True)]
         for key, counts in ledger.costly.items():
             for name, runs in counts.items():
                 parts.append((key, CLASSES.index(name), float(runs.mean())))

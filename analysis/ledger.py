@@ -33,8 +33,8 @@ DEFERRED: Final = "deferred:"
 WHERE: Final = (*ASIDE, "outside", "kernel", "emulation")
 """Where an operation's instructions are: the app's build, elsewhere in user space (vDSO), the kernel, the emulator."""
 KEYS: Final = ["phase", "operation", "layer", "function"]
-Key = tuple[int, str, str]
-"""Phase, operation, layer."""
+Key = tuple[int, str, str, str]
+"""KEYS: phase, operation, layer, function."""
 
 
 Place = Literal["nowhere", "libc", "user", "kernel"]
@@ -60,7 +60,8 @@ class GuestLedger:
     seeds: tuple[int, ...]  # all seeds recorded
     runs: tuple[int, ...]  # one seed for each different ledger
     costs: dict[Cost, pd.DataFrame]  # KEYS -> per op; deferred work is with the operation that caused it
-    deferred: pd.DataFrame  # (phase, operation, layer) -> instructions per op of it that were deferred
+    deferred: pd.DataFrame  # as costs: instructions per op of it that were deferred
+    entered: pd.DataFrame  # as costs: entries of the function per op
     calls: pd.DataFrame  # (phase, operation) -> entries per op
     where: pd.DataFrame  # (phase, operation) -> WHERE, instructions per op, means over runs
     ops: dict[int, int]  # phase -> ops
@@ -80,7 +81,8 @@ class GuestLedger:
 
         return replace(
             self, costs={cost: part(frame) for cost, frame in self.costs.items()}, deferred=part(self.deferred),
-            calls=part(self.calls), where=part(self.where), ops={phase: self.ops[phase] for phase in phases},
+            entered=part(self.entered), calls=part(self.calls), where=part(self.where),
+            ops={phase: self.ops[phase] for phase in phases},
             left_out={phase: share for phase, share in self.left_out.items() if phase in phases},
             costly=self._costly_of(lambda key: key[0] in phases),
             apart={key: value for key, value in self.apart.items() if key[0] in phases},
@@ -103,7 +105,8 @@ class GuestLedger:
         out = whole[~kept(whole)].mean(axis=1).groupby(level=["phase", "operation"]).sum()
         return replace(
             self, costs={cost: frame[kept(frame)] for cost, frame in self.costs.items()},
-            deferred=self.deferred[kept(self.deferred)], apart=dict(zip(out.index.tolist(), out.tolist(), strict=True)),
+            deferred=self.deferred[kept(self.deferred)], entered=self.entered[kept(self.entered)],
+            apart=dict(zip(out.index.tolist(), out.tolist(), strict=True)),
             costly=self._costly_of(lambda key: key[:2] not in wanted),
         )  # fmt: skip
 
@@ -188,7 +191,9 @@ def of_guest(recordings: Sequence[Recording], phases: Sequence[int], *, aside: b
     seeds, count = [recording.seed for recording in recordings], len(recordings)
     in_kernel = np.array([libc_in_kernel(recording) for recording in recordings])
     rows, later = _stripped(
-        columns.read(recordings, "ledger", [*KEYS, "space", "instructions", "rep_bytes"], {"function": readable})
+        columns.read(
+            recordings, "ledger", [*KEYS, "space", "instructions", "rep_bytes", "calls"], {"function": readable}
+        )
     )
     rows = Columns(rows.run, {**rows.values, "deferred": rows.values["instructions"] * later}, rows.names)
     rows = rows.where(np.isin(rows.values["phase"], list(phases)))
@@ -223,7 +228,8 @@ def of_guest(recordings: Sequence[Recording], phases: Sequence[int], *, aside: b
         seeds=tuple(seeds),
         runs=tuple(seeds[number] for number in kept),
         costs={cost: measure(sums) for cost, sums in zip(COSTS, cube, strict=False)},
-        deferred=measure(cube[-1]).groupby(level=["phase", "operation", "layer"]).sum(),
+        deferred=measure(cube[-1]),
+        entered=measure(compared.sums("calls", group, len(keys), count)),
         where=_where(rows, own, out, kept, per_op),
         calls=pd.DataFrame(per_op(entries, operations), index=operations, columns=named),
         ops=ops,
@@ -240,15 +246,15 @@ def _costly(recordings: Sequence[Recording], ops: Mapping[int, int], kept: Seque
     able = [one.manifest["probe"]["capabilities"].get("costly instructions") for one in recordings]
     if not all(one and one["available"] for one in able):
         return None
-    keys = ["phase", "operation", "layer", "instruction"]
-    rows, _ = _stripped(columns.read(recordings, "costly", [*keys, "space", "count"]))
+    keys = [*KEYS, "instruction"]
+    rows, _ = _stripped(columns.read(recordings, "costly", [*keys, "space", "count"], {"function": readable}))
     out = rows.coded("layer", LEFT_OUT) | (_own(rows, in_kernel) if aside else False)
     rows = rows.where(np.isin(rows.values["phase"], list(ops)) & ~out)
     group, index = rows.groups(keys)
     found: dict[Key, dict[str, Floats]] = {}
     counts = rows.sums("count", group, len(index), len(recordings))[:, kept]
-    for (phase, operation, layer, instruction), runs in zip(index.tolist(), counts, strict=True):
-        found.setdefault((phase, operation, layer), {})[instruction] = runs / ops[phase]
+    for (*key, instruction), runs in zip(index.tolist(), counts, strict=True):
+        found.setdefault((key[0], key[1], key[2], key[3]), {})[instruction] = runs / ops[key[0]]
     return found
 
 

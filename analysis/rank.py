@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.align import CELL, Cells
+from analysis.causes import Evidence
 from analysis.certainty import Certainty, certainty
 from analysis.costly import Costly
 from analysis.cycles import Modelled
@@ -24,7 +25,7 @@ MOST: Final = 12
 ALIKE: Final = 0.5
 """Cells share a cause if this share of the one's difference is in functions that changed in the other too."""
 CELLS: Final = 1000
-"""Cells that are looked at, the largest differences first; a tour of 25 phases has a few thousand."""
+"""Pieces that are looked at, the largest differences first; a tour of 25 phases has a few thousand."""
 MINOR: Final = 0.02
 """Causes below this share of the largest are not listed, nor functions below this share of their finding named."""
 FUNCTIONS: Final = 8
@@ -36,7 +37,7 @@ NOTHING: Final = 0.005
 
 
 Companion = Callable[[Key], float]
-"""The weighted difference of the other cost of a (phase, operation, layer)."""
+"""The weighted difference of the other cost of a function of a (phase, operation, layer)."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Finding:
     cost: Cost
     phases: tuple[int, ...]
     operations: tuple[str, ...]  # largest part first
-    layer: str
+    layers: tuple[tuple[str, float], ...]  # each with its part of the difference, largest first
     change: Change
     share: float  # of the whole difference; negative if it goes the other way, above 1 if others make up for it
     count: float
@@ -75,18 +76,24 @@ class Finding:
     deferred: float  # the part of the difference that is work done later, on behalf of the operation (instructions)
     functions: tuple[Function, ...]  # largest difference first
     more_functions: int  # how many others changed
-    cells: tuple[Key, ...]
+    cells: tuple[Key, ...]  # with their functions
     other_cost: float  # how much the other cost (bytes or instructions) of the same cells changed
     certainty: Certainty = "certain"
     instead: tuple[Function, ...] = ()  # what only the guest that executes less has there, largest first
     places: tuple[Place, Place] = ("kernel", "kernel")  # where the operations are answered, base and other
     first: tuple[float, float] = (0.0, 0.0)  # the shares of it in the first of ``phases``, and of ``operations``
+    evidence: tuple[Evidence, ...] = ()  # why it is more than cells of one layer
     costly: tuple[Costly, ...] = ()  # costly instructions of the same cells, where they differ
     modelled: tuple[Modelled, ...] = ()  # cycles of the same cells, on each machine
     sentence: str = ""
     note: str = ""  # where else one of the guests answers the operations, and what else differs there, in short
     alone: float = 0.0  # what the whole would cost the other guest with this finding as in the base
     together: float = 0.0  # and with all findings up to this one as in the base
+
+    @property
+    def layer(self) -> str:
+        """The layer with the largest part of it."""
+        return self.layers[0][0]
 
     @property
     def within_spread(self) -> bool:
@@ -102,9 +109,13 @@ def rank(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, companion: C
 
     What exceeds the seed spread comes first, then the larger difference.
     """
-    delta = cells.columns["delta"] * weights
-    groups = [(group, _change(cells, group, weights)) for group in causes(cells, rows, delta)]
-    groups.sort(key=lambda pair: (pair[1].verdict == "within seed spread", -abs(pair[1].delta), pair[0].tolist()))
+    rows = np.flatnonzero(np.isin(cells.below["cell"], rows))
+    weights = weights[cells.below["cell"]]
+    delta = cells.below["delta"] * weights
+    groups = [(group, _change(cells, group, weights)) for group in causes(cells, rows, weights)]
+    # Names break ties, so that the order of the rows decides nothing.
+    groups.sort(key=lambda pair: (pair[1].verdict == "within seed spread", -abs(pair[1].delta),
+                                  min(cells.keys(pair[0]))))  # fmt: skip
     smallest = MINOR * max((abs(change.delta) for _, change in groups), default=0.0)
     smallest = max(smallest, NOTHING * float(np.abs(weights[rows]).max(initial=0.0)))
     groups = [(group, change) for group, change in groups if abs(change.delta) >= smallest]
@@ -113,7 +124,7 @@ def rank(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, companion: C
 
 
 def _change(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats) -> Change:
-    sides = [(runs[rows] * weights[rows, None]).sum(axis=0).tolist() for runs in (cells.base_runs, cells.other_runs)]
+    sides = [(runs[rows] * weights[rows, None]).sum(axis=0).tolist() for runs in (cells.runs.base, cells.runs.other)]
     return Change(*map(spread, sides, cells.seeds))
 
 
@@ -136,49 +147,67 @@ def fewest(deltas: Sequence[float], whole: float) -> int:
     return min(len(deltas), MOST)
 
 
-def causes(cells: Cells, rows: npt.NDArray[np.intp], delta: Floats) -> list[npt.NDArray[np.intp]]:
-    """Groups of rows that are one cause: the same layer, the same direction, and largely the same functions.
+def causes(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats) -> list[npt.NDArray[np.intp]]:
+    """Groups of rows of ``functions`` that are one cause: pieces of one direction with largely the same functions.
 
-    A file's ``openat`` and ``close`` may both pay for one hook.  The largest cell leads; a cell joins the first group
-    that it resembles.  Cells that are together below 0.5 % of all that moves are left out: no finding rests on them.
+    A file's ``openat`` and ``close`` may both pay for one hook.  The largest piece leads; a piece joins the first group
+    that it resembles, in functions of the same layers; what is answered elsewhere is only like the same operation in
+    other phases.  Pieces that are together below 0.5 % of all that moves are left out: no finding rests on them.
+    ``weights`` are of all rows.
     """
-    order = rows[np.argsort(-np.abs(delta[rows]), kind="stable")]
-    sizes = np.abs(delta[order])
-    if not len(order) or sizes.sum() == 0:
+    delta = cells.below["delta"] * weights
+    numbers, piece = np.unique(cells.pieces.piece[rows], return_inverse=True)
+    sizes = np.bincount(piece, weights=delta[rows], minlength=len(numbers))
+    order = np.argsort(-np.abs(sizes), kind="stable")
+    moved = np.cumsum(np.abs(sizes[order]))
+    if not len(order) or moved[-1] == 0:
         return []
-    order = order[: min(CELLS, int(np.searchsorted(np.cumsum(sizes), 0.995 * sizes.sum())) + 1)]
-    layers, per_op = cells.columns["layer"], cells.columns["delta"]
-    groups: list[tuple[list[int], dict[str, float]]] = []
-    # Which groups of a layer and direction have a function: only those can resemble a cell.
-    having: dict[tuple[str, bool, str], list[int]] = {}
-    for row in order.tolist():
-        rising, scale = bool(delta[row] > 0), delta[row] / per_op[row]
-        mine = {name: value * scale for name, value in _material(cells.functions_of(row), rising).items()}
-        near = {number for name in mine for number in having.get((layers[row], rising, name), ())}
-        alike = (number for number in sorted(near) if _alike(mine, groups[number][1]))
-        number = next(alike, len(groups))
-        if number == len(groups):
+    order = order[: min(CELLS, int(np.searchsorted(moved, 0.995 * moved[-1])) + 1)]
+    ends = np.cumsum(np.bincount(piece, minlength=len(numbers)))
+    members = np.split(rows[np.argsort(piece, kind="stable")], ends[:-1])
+    of_cell, names = cells.below["cell"], cells.below["function"]
+    layers, asked = cells.columns["layer"], cells.columns["operation"]
+    groups: list[tuple[list[npt.NDArray[np.intp]], dict[Name, float]]] = []
+    # Which groups of a direction have a function: only those can resemble a piece.
+    having: dict[tuple[bool, Name], list[int]] = {}
+    for number in order.tolist():
+        rising, mine = bool(sizes[number] > 0), members[number]
+        only = str(asked[of_cell[mine[0]]]) if "elsewhere" in cells.evidence(mine) else ""
+        mine = mine[delta[mine] != 0]
+        named = zip(layers[of_cell[mine]].tolist(), names[mine].tolist(), delta[mine].tolist(), strict=True)
+        material = _material((((only, layer, name), value) for layer, name, value in named), rising)
+        near = {found for name in material for found in having.get((rising, name), ())}
+        alike = (found for found in sorted(near) if _alike(material, groups[found][1]))
+        into = next(alike, len(groups))
+        if into == len(groups):
             groups.append(([], {}))
-        members, functions = groups[number]
-        members.append(row)
-        for name, value in mine.items():
+        found, functions = groups[into]
+        found.append(members[number])
+        for name, value in material.items():
             if name not in functions:
-                having.setdefault((layers[row], rising, name), []).append(number)
+                having.setdefault((rising, name), []).append(into)
             functions[name] = functions.get(name, 0.0) + value
-    return [np.array(members, dtype=np.intp) for members, _ in groups]
+    return [np.sort(np.concatenate(found)) for found, _ in groups]
 
 
-def _alike(one: dict[str, float], other: dict[str, float]) -> bool:
+Name = tuple[str, str, str]
+"""An operation, if nothing else is like it, and layer and function."""
+
+
+def _alike(one: dict[Name, float], other: dict[Name, float]) -> bool:
     shared = one.keys() & other.keys()
     return _share(one, shared) >= ALIKE or _share(other, shared) >= ALIKE
 
 
-def _material(functions: Iterable[tuple[str, float, float]], rising: bool) -> dict[str, float]:
-    """The functions that make nine tenths of a cell's difference, in its own direction, with their differences."""
-    ordered = sorted(((other - base, name) for name, base, other in functions if (other > base) == rising),
-                     key=lambda pair: (-abs(pair[0]), pair[1]))  # fmt: skip
+def _material(functions: Iterable[tuple[Name, float]], rising: bool) -> dict[Name, float]:
+    """The functions that make nine tenths of a piece's difference, in its own direction, with their differences."""
+    sums: dict[Name, float] = {}
+    for name, value in functions:
+        if (value > 0) == rising:
+            sums[name] = sums.get(name, 0.0) + value
+    ordered = sorted(((value, name) for name, value in sums.items()), key=lambda pair: (-abs(pair[0]), pair[1]))
     enough = 0.9 * sum(abs(value) for value, _ in ordered)
-    kept: dict[str, float] = {}
+    kept: dict[Name, float] = {}
     so_far = 0.0
     for value, name in ordered:
         if so_far >= enough:
@@ -188,40 +217,48 @@ def _material(functions: Iterable[tuple[str, float, float]], rising: bool) -> di
     return kept
 
 
-def _share(functions: dict[str, float], names: set[str]) -> float:
+def _share(functions: dict[Name, float], names: set[Name]) -> float:
     whole = sum(map(abs, functions.values()))
     return sum(abs(functions[name]) for name in names) / whole if whole else 0.0
 
 
 def _finding(cells: Cells, rows: npt.NDArray[np.intp], change: Change, weights: Floats, whole: float,
              companion: Companion) -> Finding:  # fmt: skip
-    weight = weights[rows]
-    column = {name: values[rows] for name, values in cells.columns.items()}
-    keys = list(zip(*(column[name].tolist() for name in CELL), strict=True))
+    weight, below = weights[rows], {name: values[rows] for name, values in cells.below.items()}
+    cell = below["cell"]
+    keys = cells.keys(rows)
 
     def total(name: str) -> float:
-        return float((column[name] * weight).sum())
+        return float((below[name] * weight).sum())
 
-    def largest_first(position: int) -> tuple[tuple[Any, ...], float]:
-        sizes: dict[Any, float] = {}
-        for key, size in zip(keys, np.abs(column["delta"] * weight).tolist(), strict=True):
-            sizes[key[position]] = sizes.get(key[position], 0.0) + size
-        ordered = sorted(sizes, key=lambda value: -sizes[value])
-        return tuple(ordered), sizes[ordered[0]] / (sum(sizes.values()) or 1.0)
+    def largest_first(column: str) -> tuple[tuple[tuple[Any, float], ...], float]:
+        """The parts by a column of cells, and the share of the first: by the sum of what moves in each cell."""
+        moved: dict[Any, dict[int, float]] = {}
+        for value, number, size in zip(cells.columns[column][cell].tolist(), cell.tolist(),
+                                       (below["delta"] * weight).tolist(), strict=True):  # fmt: skip
+            sums = moved.setdefault(value, {})
+            sums[number] = sums.get(number, 0.0) + size
+        sizes = {value: sum(map(abs, sums.values())) for value, sums in moved.items()}
+        ordered = sorted(sizes, key=lambda value: (-sizes[value], value))
+        parts = tuple((value, sum(moved[value].values())) for value in ordered)
+        return parts, sizes[ordered[0]] / (sum(sizes.values()) or 1.0)
 
-    # Cells of one operation in several phases have calls in each; in several layers of a phase, once.
-    once = {key[:2]: row for row, key in enumerate(keys)}
-    calls = [float(sum(column[name][row] * weight[row] for row in once.values())) for name in
-             ("base_calls", "other_calls")]  # fmt: skip
-    changed = _functions(cells, rows, weights, change.delta > 0)
-    (phases, in_phase), (operations, in_operation) = largest_first(0), largest_first(1)
+    # The calls of an operation of a phase are counted once, in however many cells it is.
+    columns = {name: cells.columns[name][cell] for name in (*CELL, "base_calls", "other_calls")}
+    asked = zip(columns["phase"].tolist(), columns["operation"].tolist(), strict=True)
+    once = list({key: row for row, key in enumerate(asked)}.values())
+    calls = [float((columns[name][once] * weight[once]).sum()) for name in ("base_calls", "other_calls")]
+    changed = _functions(below, weight, change.delta > 0)
+    (phases, in_phase), (operations, in_operation) = largest_first("phase"), largest_first("operation")
     named = [one for one in changed[:FUNCTIONS] if abs(one.delta) >= MINOR * abs(change.delta)] or changed[:1]
+    places = [_place(of, (where[cell[once]] * weight[once, None]))
+              for of, where in zip(calls, (cells.base_where, cells.other_where), strict=True)]  # fmt: skip
     return Finding(
         cost=cells.cost,
-        phases=phases,
-        operations=operations,
+        phases=tuple(phase for phase, _ in phases),
+        operations=tuple(operation for operation, _ in operations),
         first=(in_phase, in_operation),
-        layer=str(column["layer"][0]),
+        layers=largest_first("layer")[0],
         change=change,
         certainty=certainty(cells, rows, weights, change),
         share=change.delta / whole if whole else 0.0,
@@ -230,15 +267,15 @@ def _finding(cells: Cells, rows: npt.NDArray[np.intp], change: Change, weights: 
         structural=total("structural"),
         base_calls=calls[0],
         other_calls=calls[1],
-        deferred=total("other_deferred") - total("base_deferred"),
+        deferred=total("deferred"),
         functions=tuple(named),
         more_functions=len(changed) - len(named),
         cells=tuple(keys),
         other_cost=sum(companion(key) for key in keys),
         instead=tuple(_instead(changed, change.delta > 0)),
-        places=(_place(calls[0], (cells.base_where[rows] * weight[:, None])[list(once.values())]),
-                _place(calls[1], (cells.other_where[rows] * weight[:, None])[list(once.values())])),
-    )  # fmt: skip
+        places=(places[0], places[1]),
+        evidence=cells.evidence(rows),
+    )
 
 
 def _place(calls: float, where: Floats) -> Place:
@@ -254,14 +291,15 @@ def _instead(changed: Sequence[Function], rising: bool) -> list[Function]:
     return [one for one in alone[:INSTEAD] if abs(one.delta) >= MINOR * gained]
 
 
-def _functions(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats, rising: bool) -> list[Function]:
+def _functions(below: Mapping[str, npt.NDArray[Any]], weight: Floats, rising: bool) -> list[Function]:
     """The functions that changed; one that goes the other way comes only after those that make the difference."""
+    differ = np.flatnonzero(below["base"] != below["other"])
     sums: dict[str, list[float]] = {}
-    for row in rows.tolist():
-        for name, base, other in cells.functions_of(row):
-            mine = sums.setdefault(name, [0.0, 0.0])
-            mine[0] += base * weights[row]
-            mine[1] += other * weights[row]
+    for name, base, other in zip(below["function"][differ].tolist(), *((below[side] * weight)[differ].tolist()
+                                 for side in ("base", "other")), strict=True):  # fmt: skip
+        mine = sums.setdefault(name, [0.0, 0.0])
+        mine[0] += base
+        mine[1] += other
     found = [Function(name, base, other) for name, (base, other) in sums.items()]
     least = 1e-9 * max([1.0, *(abs(function.delta) for function in found)])
     found = [function for function in found if abs(function.delta) > least]

@@ -9,7 +9,7 @@ from analysis.certainty import MARKS
 from analysis.costly import Costly
 from analysis.ledger import Cost, GuestLedger
 from analysis.link import Link
-from analysis.rank import NOTHING, Finding
+from analysis.rank import MINOR, NOTHING, Finding
 from analysis.seeds import wide
 from analysis.statistics import Change
 from analysis.text import listed, number, percent, ratio, some
@@ -89,19 +89,55 @@ def sentence(finding: Finding, base: str, other: str, names: Mapping[int, str], 
     what = (f"executes {size} {more} instructions{per}" if finding.cost == "instructions"
             else f"moves or sets {size} {more} bytes{per} by string instructions")  # fmt: skip
     asked = spoken(finding.operations[0]) if finding.first[1] >= NEARLY else operations(finding)
-    text = f"{other} {what} for {asked} in layer {finding.layer}"
+    text = f"{other} {what} for {asked} in {_in_layers(finding)}"
     text += "" if per_op else f", {_phases(finding, names, compared)}"
     instead = some([function.name for function in finding.instead], 3)
     less = base if finding.change.delta > 0 else other
     text += f": {_functions(finding)}" + (f" ({less}: {instead})." if instead else ".")
-    return " ".join(filter(None, (text, _why(finding, base, other), _later(finding), traded(finding, other),
-                                  _costly(finding, other, per))))  # fmt: skip
+    return " ".join(filter(None, (text, _why(finding, base, other), _one_cause(finding), _later(finding),
+                                  traded(finding, other), _costly(finding, other, per))))  # fmt: skip
 
 
 def note(finding: Finding, base: str, other: str) -> str:
     """What the figures of a finding do not say, in short."""
-    return " ".join(filter(None, (elsewhere(finding, base, other), traded(finding, other),
+    return " ".join(filter(None, (_of_layers(finding), elsewhere(finding, base, other), traded(finding, other),
                                   costly(_dear(finding)))))  # fmt: skip
+
+
+def _layers(finding: Finding) -> list[tuple[str, float]]:
+    """The layers that matter to a finding."""
+    least = MINOR * abs(finding.change.delta)
+    return [(name, delta) for name, delta in finding.layers if abs(delta) >= least] or [finding.layers[0]]
+
+
+def layer(finding: Finding) -> str:
+    """The leading layer, and how many more there are."""
+    more = len(_layers(finding)) - 1
+    return f"{finding.layer} +{more}" if more else finding.layer
+
+
+def _in_layers(finding: Finding) -> str:
+    told = [f"{name} ({number(delta, sign=True)})" for name, delta in _layers(finding)]
+    return f"layer {finding.layer}" if len(told) == 1 else f"layers {some(told, LAYERS)}"
+
+
+def _of_layers(finding: Finding) -> str:
+    told = [f"{name} {number(delta, sign=True)}" for name, delta in _layers(finding)]
+    return "" if len(told) == 1 else f"By layer: {some(told, LAYERS)}."
+
+
+LAYERS: Final = 5
+"""Layers named of a finding, of those that matter."""
+
+
+def _one_cause(finding: Finding) -> str:
+    """Why layers are taken together, where nothing else says so."""
+    told = []
+    if "calls" in finding.evidence and len(_layers(finding)) > 1:
+        told.append("One cause: in every operation, functions of these layers are entered together.")
+    if "sites" in finding.evidence:
+        told.append("Where they are called, an instruction made room for the call.")
+    return " ".join(told)
 
 
 def _functions(finding: Finding) -> str:

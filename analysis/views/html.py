@@ -177,7 +177,7 @@ def _findings(phase: str, cost: str, change: Change, findings: Sequence[Finding]
         rest = len(finding.functions) - len(names) + finding.more_functions - len(finding.instead)
         instead = [f"{safe(function.name)}&nbsp;{number(function.delta, sign=True)}" for function in finding.instead]
         rows.append((
-            safe(words.operations(finding, 4)), safe(finding.layer),
+            safe(words.operations(finding, 4)), safe(words.layer(finding)),
             f"<span class={direction}>{number(finding.change.delta, sign=True)}</span>",
             _share(finding) + (f"<br>{MARKS[finding.certainty]}" if MARKS[finding.certainty] else ""),
             seeds.interval(finding.change),

@@ -134,6 +134,8 @@ def _finding(finding: Finding, names: Mapping[int, str]) -> dict[str, Any]:
         "phases": [names.get(number, str(number)) for number in finding.phases],
         "operations": list(finding.operations),
         "layer": finding.layer,
+        "layers": [{"layer": name, "delta": _round(delta)} for name, delta in finding.layers],
+        "one_cause_by": list(finding.evidence),
         **_change(finding.change),
         "certainty": finding.certainty,
         "share": _round(finding.share),
@@ -149,7 +151,7 @@ def _finding(finding: Finding, names: Mapping[int, str]) -> dict[str, Any]:
         "functions": [_function(function) for function in finding.functions],
         "instead": [_function(function) for function in finding.instead],
         "more_functions": finding.more_functions,
-        "evidence": {"cells": len(finding.cells), "base_runs": finding.change.base.runs,
+        "evidence": {"cells": len({cell[:3] for cell in finding.cells}), "base_runs": finding.change.base.runs,
                      "other_runs": finding.change.other.runs},
     }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from analysis import words
 from analysis.certainty import MARKS
 from analysis.comparison import Comparison, Pair, PhaseComparison
 from analysis.rank import Finding
@@ -135,7 +136,7 @@ def _phase(phase: PhaseComparison) -> Iterator[str]:
         if finding.more_functions:
             names.append(f"{finding.more_functions} more")
         structural = number(finding.structural, sign=True) if finding.structural else ""
-        rows.append((safe(", ".join(finding.operations)), safe(finding.layer),
+        rows.append((safe(", ".join(finding.operations)), safe(words.layer(finding)),
                      f"{number(finding.change.delta, sign=True)} {unit}", _share(finding),
                      number(finding.count, sign=True), number(finding.unit, sign=True), structural,
                      interval(finding.change), ", ".join(names)))  # fmt: skip

@@ -212,7 +212,7 @@ def _table(findings: Sequence[Finding], unit: str) -> Iterator[Text]:
         parts = f"{number(finding.count, sign=True):>10} {number(finding.unit, sign=True):>10}"
         if abs(finding.structural) >= 0.5 * abs(finding.change.delta):
             parts = f"{'on one side only':>21}"
-        row = (f"  {what} {fit(clean(finding.layer), 13)}{number(finding.change.delta, sign=True):>10} "
+        row = (f"  {what} {fit(clean(words.layer(finding)), 13)}{number(finding.change.delta, sign=True):>10} "
                f"{_share(finding.share):>7}{parts}")  # fmt: skip
         yield _cut(row, "dim" if finding.within_spread else "")
         yield from _block(_named(finding), "      ", "      ", "dim")

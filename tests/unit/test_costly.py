@@ -23,10 +23,15 @@ Row = tuple[int, str, str, str, int]  # phase, operation, layer, instruction, co
 SEEN: dict[str, Any] = {"capabilities": {"costly instructions": {"available": True, "reason": ""}}}
 
 
+FUNCTIONS: dict[tuple[int, str, str], str] = {(number, *cell[:2]): cell[2] for number, phase
+                                              in enumerate(synthetic.tour()) for cell in phase.work}  # fmt: skip
+
+
 def costly(rows: list[Row], space: str = "kernel") -> dict[str, pa.Table]:
-    about = {"role": "main", "function": "f", "space": space}
+    about = [{"role": "main", "function": FUNCTIONS.get(row[:3], "f"), "space": space} for row in rows]
+    columns = ("phase", "operation", "layer", "instruction", "count")
     return {"costly": pa.Table.from_pylist(
-        [about | dict(zip(("phase", "operation", "layer", "instruction", "count"), row, strict=True)) for row in rows],
+        [one | dict(zip(columns, row, strict=True)) for one, row in zip(about, rows, strict=True)],
         schema=COSTLY,
     )}  # fmt: skip
 

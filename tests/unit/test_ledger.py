@@ -60,7 +60,9 @@ def test_deferred_work_is_with_its_operation_and_counted_apart(tmp_path: Path) -
     found = ledger(tmp_path, phases, [0])
     assert found.costs["instructions"].at[(1, "write", "fs", "flush_worker"), 0] == pytest.approx(70)
     assert found.costs["instructions"].at[(1, "write", "fs", "generic_perform_write"), 0] == pytest.approx(1505)
-    assert found.deferred.at[(1, "write", "fs"), 0] == pytest.approx(75)
+    assert found.deferred.at[(1, "write", "fs", "flush_worker"), 0] == pytest.approx(70)
+    assert found.deferred.at[(1, "write", "fs", "generic_perform_write"), 0] == pytest.approx(5)
+    assert found.deferred[0].sum() == pytest.approx(75)
     assert not any("deferred" in key for key in found.costs["instructions"].index.get_level_values("operation"))
 
 

@@ -209,10 +209,10 @@ def test_numbers_stay_short(value: float) -> None:
 
 def test_a_sentence_says_how_much_where_and_why() -> None:
     finding = Finding(
-        cost="instructions", phases=(3,), operations=("futex",), layer="sched",
+        cost="instructions", phases=(3,), operations=("futex",), layers=(("sched", 240.0),),
         change=Change(spread([100.0]), spread([340.0])), share=0.8, count=240.0, unit=0.0, structural=0.0,
-        base_calls=1, other_calls=3, deferred=0, functions=(Function("schedule", 100, 340),), more_functions=0, cells=1,
-        other_cost=0,
+        base_calls=1, other_calls=3, deferred=0, functions=(Function("schedule", 100, 340),), more_functions=0,
+        cells=(), other_cost=0,
     )  # fmt: skip
     said = words.sentence(finding, "linux", "osv", {3: "ping-pong"}, 1, True)
     assert said == (
