@@ -188,6 +188,8 @@ def _why(finding: Finding, base: str, other: str) -> str:
     if main == "structural":
         if min(finding.base_calls, finding.other_calls) > 0:
             return "Most of it is on one side only."
+        if max(finding.base_calls, finding.other_calls) <= 0:
+            return ""  # what is never entered here, as what was called before the phase
         lacking = base if finding.base_calls <= 0 else other
         return f"{lacking} has no {what} here."
     whole = abs(finding.change.delta)

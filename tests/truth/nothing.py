@@ -152,11 +152,11 @@ def plant(one: Held, places: Mapping[int, Place], sizes: Mapping[int, float]) ->
 
 
 def discovered(pair: Pair, places: Mapping[int, Place]) -> Iterator[str]:
-    """Give the phases in which a finding beyond the floor has the planted cell in it, and says that it costs more."""
+    """Give the phases in which a finding beyond the floor has the planted function in it, and says that it costs more."""
     for phase in pair.phases:
         if phase.number not in places:
             continue
-        cell = (phase.number, *places[phase.number][:2])
+        cell = (phase.number, *places[phase.number])
         for finding in phase.in_order:
             if cell in finding.cells and finding.change.delta > 0 and beyond_the_floor(finding, phase):
                 yield phase.name
