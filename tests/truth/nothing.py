@@ -152,7 +152,7 @@ def plant(one: Held, places: Mapping[int, Place], sizes: Mapping[int, float]) ->
 
 
 def discovered(pair: Pair, places: Mapping[int, Place]) -> Iterator[str]:
-    """Give the phases in which a finding beyond the floor has the planted function in it, and says that it costs more."""
+    """Give the phases in which a finding beyond the floor has the planted function, and says that it costs more."""
     for phase in pair.phases:
         if phase.number not in places:
             continue
