@@ -98,7 +98,9 @@ GOLDEN = {
 }  # fmt: skip
 UNEXPLAINED = {
     "crowd": Golden("crowd", HERE / "crowd.recordings", ("linux", "osv:libc", "freebsd"), 2, (), "crowd", ("herd-4",)),
-}
+    "mended": Golden("mended", HERE / "mended.recordings", ("linux", "osv:libc", "osv-mended:libc"), 12,
+                     ("--phases", "pipe-throughput"), "tour", ("pipe-throughput",)),
+}  # fmt: skip
 """Archives that ``weaklink explain`` has no text of here."""
 ALL = {**GOLDEN, **UNEXPLAINED}
 KEYS = HERE / "findings.keys"

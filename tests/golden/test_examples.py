@@ -8,7 +8,7 @@ import pytest
 
 from probes.names import readable
 from tests.golden.examples import ROOT, examples, said
-from tests.golden.refresh import GOLDEN
+from tests.golden.refresh import GOLDEN, UNEXPLAINED
 
 ALL = examples()
 
@@ -33,6 +33,40 @@ def test_figures_in_the_text_are_those_of_the_example() -> None:
     figures = re.findall(r"\d{1,3}(?:,\d{3})+", prose)
     assert len(figures) >= 5
     assert [figure for figure in figures if figure not in blocks] == []
+
+
+def test_figures_of_the_finding_that_is_followed_are_those_of_its_recordings() -> None:
+    page = (ROOT / "docs" / "attribution.md").read_text(encoding="utf-8")
+    section = page.partition("## One finding, followed to the ground")[2].partition("\n## ")[0]
+    prose = re.sub(r"```console\n.*?```", "", section, flags=re.DOTALL)
+    pairs = {pair.other.spec: pair for pair in UNEXPLAINED["mended"].comparison().pairs}
+    (before,), (after,) = pairs["osv:libc"].phases, pairs["osv-mended:libc"].phases
+    finding = before.findings[0]
+    assert (finding.operations, finding.layer) == (("write",), "ipc")
+    assert finding.change.interval == pytest.approx((finding.change.delta,) * 2)
+    found = finding.functions[0].other
+    loop = 13 * 65536 + 40 * 65536 // 512
+    assert 0 < found - loop < 0.002 * found
+    measured, mended = before.instructions.other.mean, after.instructions.other.mean
+    predicted = measured - finding.change.delta
+    assert predicted == pytest.approx(finding.alone)
+    assert round(100 * (measured - mended) / (measured - predicted)) == 97
+    figures = [65536, 5120, loop, found, finding.change.base.mean, finding.change.other.mean, *before.instructions.interval,
+               measured, predicted, mended, measured - predicted, measured - mended]
+    (was, becomes) = (cells(spec) for spec in ("osv:libc", "osv-mended:libc"))
+    figures += [becomes[key] - was.get(key, 0.0) for key in
+                (("write", "copy"), ("write", "unattributed"), ("read", "sched"))]  # fmt: skip
+    told = re.findall(r"\d{1,3}(?:,\d{3})+", prose)
+    assert sorted({*told}) == sorted({f"{figure:,.0f}" for figure in figures})
+
+
+def cells(spec: str) -> dict[tuple[str, str], float]:
+    """Instructions per op by operation and layer, under the first seed."""
+    one = next(one for one in UNEXPLAINED["mended"].recordings() if (one.spec, one.seed) == (spec, 1))
+    rows = one.table("ledger", ["phase", "operation", "layer", "instructions"]).to_pandas()
+    rows = rows[rows["phase"] == 7]
+    sums = rows.groupby(["operation", "layer"], observed=True)["instructions"].sum() / 97
+    return {(str(operation), str(layer)): float(value) for (operation, layer), value in sums.items()}
 
 
 SHAPES = (ROOT / "docs" / "attribution.md").read_text(encoding="utf-8").partition("## Shapes")[2].partition("\n## ")[0]
