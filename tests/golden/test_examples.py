@@ -51,8 +51,9 @@ def test_figures_of_the_finding_that_is_followed_are_those_of_its_recordings() -
     predicted = measured - finding.change.delta
     assert predicted == pytest.approx(finding.alone)
     assert round(100 * (measured - mended) / (measured - predicted)) == 97
-    figures = [65536, 5120, loop, found, finding.change.base.mean, finding.change.other.mean, *before.instructions.interval,
-               measured, predicted, mended, measured - predicted, measured - mended]
+    own = finding.change
+    figures = [65536, 5120, loop, found, own.base.mean, own.other.mean, *before.instructions.interval]
+    figures += [measured, predicted, mended, measured - predicted, measured - mended]
     (was, becomes) = (cells(spec) for spec in ("osv:libc", "osv-mended:libc"))
     figures += [becomes[key] - was.get(key, 0.0) for key in
                 (("write", "copy"), ("write", "unattributed"), ("read", "sched"))]  # fmt: skip
