@@ -54,11 +54,19 @@ def notes(every: Sequence[Modelled]) -> list[str]:
 
 
 def each(every: Sequence[Modelled]) -> str:
-    """The difference on each machine in a line, and whether its sign depends on prices; "" if nothing was counted."""
-    told = []
+    """The difference in a line, and whether its sign depends on prices; "" if nothing was counted.
+
+    Machines that agree in that are named together, with the range that holds all of theirs.
+    """
+    alike: dict[str, list[Modelled]] = {}
     for one in every:
-        on = f" (most on that of {_named(one.decider.name)})" if one.decider else ""
-        told.append(f"{one.machine} {span(one.delta, sign=True)}, {one.sign}{on}")
+        most = f" (most on that of {_named(one.decider.name)})" if one.decider else ""
+        alike.setdefault(one.sign + most, []).append(one)
+    told = []
+    for sign, ones in alike.items():
+        on = f"all {len(ones)} machines" if 1 < len(ones) == len(every) else listed([one.machine for one in ones])
+        ends = Range(min(one.delta.low for one in ones), max(one.delta.high for one in ones))
+        told.append(f"on {on} {span(ends, sign=True)}, {sign}")
     return f"Modelled cycles: {'; '.join(told)}." if told else ""
 
 

@@ -108,7 +108,7 @@ def _cycles(pair: Pair) -> Iterator[str]:
         return
     caption = f"Modelled cycles over all phases, base is {safe(pair.base.spec)}, other is {safe(pair.other.spec)}: "
     rows = [tuple(map(safe, row)) for row in cycles.rows(pair.modelled)]
-    yield from _table(caption + safe(cycles.NOTHING_TIMED), cycles.HEAD, rows, ("w", "n", "n", "n", "f"))
+    yield from _table(caption + safe(cycles.NOTHING_TIMED), cycles.HEAD, rows, ("w", "n", "n", "n", ""))
     yield from (f"<p class=quiet>{safe(text, SAID)}</p>\n" for text in cycles.notes(pair.modelled))
 
 

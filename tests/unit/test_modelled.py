@@ -14,7 +14,7 @@ import pytest
 from analysis import prices
 from analysis.compare import compare
 from analysis.comparison import Comparison
-from analysis.cycles import Decider, Range
+from analysis.cycles import Decider, Modelled, Range, Sign
 from analysis.prices import CLASSES
 from analysis.views import cycles as view
 from analysis.views import html, markdown, terminal
@@ -155,6 +155,23 @@ def test_several_machines_make_a_table(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 80
 
 
+def test_machines_that_agree_stand_together() -> None:
+    def one(machine: str, low: float, high: float, sign: Sign, on: str = "") -> Modelled:
+        nothing = Range(0, 0)
+        decider = Decider(on, 1, None, None) if on else None
+        return Modelled(machine, nothing, nothing, Range(low, high), sign, decider, {})
+
+    more = [one("a", 1, 20, "more"), one("b", 4, math.inf, "more")]
+    unsure = [one("c", -8, 3, "depends on prices", "cr3"), one("d", -9, 2, "depends on prices", "cr3")]
+    other = one("e", -1, 1, "depends on prices", "iret")
+    assert view.each(more) == "Modelled cycles: on all 2 machines +1 or more, more."
+    assert view.each(more[:1]) == "Modelled cycles: on a +1..+20, more."
+    assert view.each([*unsure, *more, other]) == (
+        "Modelled cycles: on c and d -9..+3, depends on prices (most on that of cr3); on a and b +1 or more, more; "
+        "on e -1..+1, depends on prices (most on that of iret).")  # fmt: skip
+    assert view.each([]) == ""
+
+
 def test_a_page_and_markdown_have_the_ranges_and_what_they_depend_on(tmp_path: Path, toy: str) -> None:
     rows: list[Row] = [(2, "page-fault", "mm-fault", "cr3", 509), (2, "page-fault", "mm-fault", "rdmsr", 1018)]
     comparison = compared(tmp_path, rows, [], [toy, "zen2"])
@@ -165,7 +182,9 @@ def test_a_page_and_markdown_have_the_ranges_and_what_they_depend_on(tmp_path: P
         # A phase, its finding, and all phases; more instructions, and fewer writes of CR3.
         (pair,) = comparison.pairs
         told = view.each(pair.phases[2].modelled)
-        assert told.startswith("Modelled cycles: toy +106 or less, depends on prices (most on that of rdmsr); zen2 +")
+        assert told.startswith(
+            "Modelled cycles: on toy +106 or less, depends on prices (most on that of rdmsr); on zen2 +"
+        )
         assert told in text
         assert view.each(pair.findings[0].modelled) in text
         (one, _) = pair.modelled
