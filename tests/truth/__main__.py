@@ -1,7 +1,8 @@
 """``just truth``: hold what ``weaklink explain`` says against what is known.
 
-Its parts: causes that are planted in live guests; guests against themselves, of which nothing is to be said.  Rows
-whose kernel is not on this machine are not judged, and say so.
+Its parts: causes that are planted in live guests; differences of apps, foretold from the tour; guests against
+themselves, of which nothing is to be said.  What a kernel is needed for that is not on this machine is not judged, and
+says so.
 
 Exit codes: 0 right in every row that is judged, 1 a miss, 2 no such cause, those of weaklink where nothing can be
 recorded.
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from profiler.errors import ArtifactUnavailable, WeaklinkError
-from tests.truth import causes, nothing
+from tests.truth import causes, nothing, predictions
 from tests.truth.causes import Cause
 from tests.truth.judge import Told, judge, missed, not_judged, table
 from tests.truth.run import NotRecorded, absent, compared, lacking, measure, phases_of
@@ -26,7 +27,7 @@ SEEDS: Final = "8"
 """Fewer make no finding that one may rely on."""
 _OUT: Final = Path(__file__).resolve().parents[2] / "out/truth"
 _ADDING: Final = "add a kernel: weaklink guests list says how"
-PARTS: Final = ("causes", "nothing")
+PARTS: Final = ("causes", "predictions", "nothing")
 
 
 def main(words: list[str] | None = None) -> int:
@@ -54,6 +55,8 @@ def main(words: list[str] | None = None) -> int:
     try:
         if "causes" in parts:
             right &= _causes(chosen, arguments.seeds, out, arguments.jobs)
+        if "predictions" in parts:
+            right &= _predictions(known, out / "predictions")
         if "nothing" in parts:
             right &= _nothing(arguments.pairs, out / "nothing")
     except WeaklinkError as error:
@@ -79,6 +82,19 @@ def _causes(chosen: Sequence[Cause], seeds: str, out: Path, jobs: int) -> bool:
             told += missed(cause, str(reason))
     print(table(told, {one.name: (one.base, one.other) for one in chosen}))
     return not any(one.miss for one in told)
+
+
+def _predictions(known: Sequence[Cause], out: Path) -> bool:
+    chosen, lacks = predictions.switches(known), absent(predictions.BASE)
+    if lacks:
+        print(f"predictions of what switches cost are not judged: {lacks}")
+    else:
+        predictions.measure(chosen, out)
+    switches = [predictions.of_switch(cause, app, out) for app in predictions.APPS for cause in chosen if not lacks]
+    kernels = [predictions.of_kernels(app, prefix, learn, other)
+               for app, prefix, learn, others in predictions.KERNELS for other in others]  # fmt: skip
+    print(predictions.table(switches, "planted") if switches else "", predictions.table(kernels, "on"), sep="\n\n")
+    return not any(one.miss for one in [*switches, *kernels])
 
 
 def _nothing(pairs: int, out: Path) -> bool:
