@@ -17,20 +17,30 @@ pytestmark = pytest.mark.timeout(300)
 SEEDS = "2"
 
 
-@pytest.fixture(scope="module")
-def isolation() -> Cause:
-    """Two phases of one cause, which no seed moves."""
-    (found,) = [one for one in causes.load(run.phases_of) if one.name == "page-table isolation"]
+def cause(name: str) -> Cause:
+    """A cause with two phases, which no seed moves."""
+    (found,) = [one for one in causes.load(run.phases_of) if one.name == name]
     return replace(found, quiet=("clock-read",))
 
 
 @pytest.fixture(scope="module")
-def pair(isolation: Cause, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    out = tmp_path_factory.mktemp("truth")
+def isolation() -> Cause:
+    return cause("page-table isolation")
+
+
+@pytest.fixture(scope="module")
+def out(isolation: Cause, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the two guests are recorded."""
+    place = tmp_path_factory.mktemp("truth")
     try:
-        run.measure([isolation], SEEDS, out)
+        run.measure([isolation], SEEDS, place)
     except ArtifactUnavailable as error:
         pytest.skip(str(error))
+    return place
+
+
+@pytest.fixture(scope="module")
+def pair(isolation: Cause, out: Path) -> Pair:
     return run.compared(isolation, SEEDS, out)
 
 
@@ -49,3 +59,13 @@ def test_and_a_row_that_says_otherwise_is_a_miss(isolation: Cause, pair: Pair, t
     assert [bool(one.miss) for one in judge(backwards, pair)] == [True, True]
     with pytest.raises(run.NotRecorded, match="no recording of seed 1"):
         run.compared(isolation, SEEDS, tmp_path)
+
+
+def test_what_no_boot_parameter_has_is_planted_by_the_app(out: Path) -> None:
+    filtered = cause("seccomp filter")
+    run.measure([filtered], "1", out)
+    called, quiet = judge(filtered, run.compared(filtered, "1", out))
+    assert called.first is not None
+    assert (called.first.operations[0], called.first.layer) == ("getppid", "security")
+    assert called.first.change.delta > 50, "number, address and six arguments are looked at, in every call"
+    assert quiet.miss == ""
