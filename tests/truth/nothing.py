@@ -22,6 +22,7 @@ from analysis.ledger import DEFERRED, LEFT_OUT
 from analysis.rank import Finding
 from analysis.statistics import SAME
 from probes import recording
+from probes.names import readable
 from probes.recording import Recording
 from profiler.cli.run import record
 from profiler.plan import Run, parse_guests, parse_seeds
@@ -156,7 +157,8 @@ def discovered(pair: Pair, places: Mapping[int, Place]) -> Iterator[str]:
     for phase in pair.phases:
         if phase.number not in places:
             continue
-        cell = (phase.number, *places[phase.number])
+        operation, layer, function = places[phase.number]
+        cell = (phase.number, operation, layer, readable(function))  # as the comparison has it
         for finding in phase.in_order:
             if cell in finding.cells and finding.change.delta > 0 and beyond_the_floor(finding, phase):
                 yield phase.name

@@ -115,6 +115,16 @@ def test_what_is_planted_is_found_if_it_is_more_than_seeds_move(
     )
 
 
+def test_what_is_planted_in_a_function_of_cxx_is_found_under_the_name_that_is_shown(recorded: Recorded) -> None:
+    phases = synthetic.tour()
+    phases[PAGES].work["page-fault", "mm-alloc", "_ZN5sched3cpu8scheduleEv"] = 900
+    base, other = recorded(phases)
+    places = nothing.largest([*base, *other])
+    assert places[PAGES][2] == "_ZN5sched3cpu8scheduleEv"
+    changed = pair_of((base, [nothing.plant(one, places, dict.fromkeys(places, 50_000)) for one in other]))
+    assert "fresh-pages" in list(nothing.discovered(changed, places))
+
+
 def test_what_is_found_elsewhere_or_the_other_way_is_not_what_was_planted(recorded: Recorded) -> None:
     base, other = recorded(synthetic.tour())
     places = nothing.largest([*base, *other])
