@@ -33,9 +33,12 @@ def few(pair: Pair) -> str:
     sides = [guest for guest in (pair.base, pair.other) if guest.few]
     if not sides:
         return ""
-    told = listed([f"{guest.spec} {guest.runs if guest.runs > 1 else len(guest.seeds)}" for guest in sides])
-    return (f"Few seeds ({told}): no difference here is a finding. That takes {FEW_SEEDS} different runs of each "
-            f"guest, or {FEW_SEEDS} seeds that change nothing.")  # fmt: skip
+    told = []
+    for guest in sides:
+        repeated = f", {guest.runs} of them different" if 1 < guest.runs < len(guest.seeds) else ""
+        told.append(f"{guest.spec} {len(guest.seeds)}{repeated}")
+    return (f"Few seeds ({listed(told)}): no difference here is a finding. That takes {FEW_SEEDS} different runs of "
+            f"each guest, or {FEW_SEEDS} seeds that change nothing.")  # fmt: skip
 
 
 def modes(comparison: Comparison) -> list[str]:
