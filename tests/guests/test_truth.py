@@ -33,7 +33,7 @@ def out(isolation: Cause, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the two guests are recorded."""
     place = tmp_path_factory.mktemp("truth")
     try:
-        run.measure([isolation], SEEDS, place)
+        run.measure([isolation], SEEDS, place, jobs=2)
     except ArtifactUnavailable as error:
         pytest.skip(str(error))
     return place
