@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CELL: Final = ["phase", "operation", "layer"]
+OFTEN: Final = 2.0
+"""From so many times the calls on, an operation of one kernel differs in that, and not in what each costs ..."""
+NEARLY: Final = 0.9
+"""... if this share of what moves in it goes the same way."""
 UNASKED: Final = ("user", "background", "interrupt")
 """What nobody asks for, so that no side lacks it."""
 
@@ -27,12 +31,13 @@ UNASKED: Final = ("user", "background", "interrupt")
 class Cells:
     """The cells of two guests for one cost, per op.
 
-    ``frame`` has a row per cell: phase, operation, layer, base, other, delta, base_calls, other_calls (per op), count,
-    unit, structural (parts of delta), base_deferred, other_deferred (instructions).  ``base_runs`` and ``other_runs``
-    have the same rows and a column per different run, of all ``seeds`` of each guest.  ``functions`` has a row per
-    (cell, function): cell (the row of ``frame``), function, and base, other, delta, count, unit, structural and
-    deferred (other minus base) of that function, in the order of the cells.  ``runs`` are their costs, ``entered`` how
-    often they are entered, per op of each run; ``pieces`` is what of them is one cause within an operation.
+    ``frame`` has a row per cell: phase, operation, layer, ops (of the phase), base, other, delta, base_calls,
+    other_calls (per op), count, unit, structural (parts of delta), base_deferred, other_deferred (instructions).
+    ``base_runs`` and ``other_runs`` have the same rows and a column per different run, of all ``seeds`` of each guest.
+    ``functions`` has a row per (cell, function): cell (the row of ``frame``), function, base, other, delta, count,
+    unit, structural and deferred (other minus base) of that function, in the order of the cells.  ``runs`` are their
+    costs, ``entered`` how often they are entered, per op of each run; ``pieces`` is what of them is one cause within
+    an operation.
     ``base_where`` and ``other_where`` have the rows of ``frame`` too: where the instructions of the cell's whole
     operation are, a column for each of WHERE.
     """
@@ -59,16 +64,22 @@ class Cells:
         """The functions of each cell pieced together by cause, within each operation."""
         asked = self.asked
         first = np.flatnonzero(np.diff(asked, prepend=-1))
-        lacking = {
-            int(asked[row])
-            for row, base, other in zip(first.tolist(), self.base_where[first].tolist(),
-                                        self.other_where[first].tolist(), strict=True)
-            if self.columns["operation"][row] not in UNASKED and place(base) != place(other)
-        }  # fmt: skip
+        calls = self.columns["base_calls"][first], self.columns["other_calls"][first]
+        rising = (calls[1] > calls[0])[asked]
+        delta = self.columns["delta"]
+        moved, along = (np.bincount(asked, weights=np.abs(delta) * way, minlength=len(first))
+                        for way in (True, (delta > 0) == rising))  # fmt: skip
+        often = (np.maximum(*calls) >= OFTEN * np.minimum(*calls)) & (along >= NEARLY * moved)
+        often &= (calls[0] != calls[1]) & self.same_kernel
+        whole: dict[int, Evidence] = dict.fromkeys(np.flatnonzero(often).tolist(), "asked")
+        for row, base, other in zip(first.tolist(), self.base_where[first].tolist(), self.other_where[first].tolist(),
+                                    strict=True):  # fmt: skip
+            if self.columns["operation"][row] not in UNASKED and place(base) != place(other):
+                whole[int(asked[row])] = "elsewhere"
         _, names = np.unique(self.below["function"].astype(str), return_inverse=True)
         cell = self.below["cell"]
-        rows = Functions(asked[cell], cell, names, self.runs, self.entered)
-        return pieces(rows, lacking, self.same_kernel, self.cost == "instructions")
+        rows = Functions(asked[cell], cell, names, 1 / self.columns["ops"][cell], self.runs, self.entered)
+        return pieces(rows, whole, self.same_kernel, self.cost == "instructions")
 
     @cached_property
     def asked(self) -> npt.NDArray[np.int64]:
@@ -135,6 +146,7 @@ def align(base: GuestLedger, other: GuestLedger, cost: Cost, same_kernel: bool =
     keys = index_of(levels[: len(CELL)], [code[starts] for code in codes[: len(CELL)]], CELL)
     frame = pd.DataFrame({name: np.array(level, dtype=None if name == "phase" else object)[code[starts]]
                           for name, level, code in zip(CELL, levels, codes, strict=False)})  # fmt: skip
+    frame["ops"] = frame["phase"].map(base.ops).to_numpy(dtype=np.float64)
     frame["base"], frame["other"] = (side.mean(axis=1) for side in runs)
     frame["delta"] = frame["other"] - frame["base"]
     asked = keys.droplevel("layer")

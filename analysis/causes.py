@@ -3,10 +3,12 @@
 A cell (phase, operation, layer) is one piece unless something says otherwise:
 
 ``elsewhere``   An operation that one side does not ask for, or answers in another place (vDSO, libc), is one piece.
-``calls``       Of two guests that run one kernel, functions that are entered more often on a side belong together if
-                that is so in one proportion, a whole number, in every operation that was recorded: one leads to the
-                other.  The cells of an operation that have such functions are one piece; what surely goes the other
-                way there, and is entered as often as ever, has no part in it.
+``asked``       Of two guests that run one kernel: an operation that one side asks for at least twice as often is one
+                piece, if nearly all that moves in it goes that way.
+``calls``       The same guests' functions that are entered more often on a side belong together if that is so in one
+                proportion, a whole number, in every operation that was recorded: one leads to the other.  The cells
+                of an operation that have such functions are one piece; what surely goes the other way there, and is
+                entered as often as ever, has no part in it.
 ``sites``       If the functions that surely go the other way in an operation lose, together, one instruction for each
                 entry of functions that only one side has, they call them: a call took the place of an instruction.
 
@@ -15,7 +17,7 @@ All of it is the same with the sides exchanged.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
@@ -27,14 +29,14 @@ from analysis.split import Floats
 
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-Evidence = Literal["elsewhere", "calls", "sites"]
+Evidence = Literal["elsewhere", "asked", "calls", "sites"]
 
 OPERATIONS: Final = 3
 """Functions agree if they are entered more often in at least so many operations: in one, any two would."""
 TIMES: Final = 8
 """The largest whole number of entries of a function for one of another."""
 ROUNDING: Final = 0.02
-"""Entries agree within this share, beside what seeds move."""
+"""Entries agree within this share, beside what seeds move, and what a phase's begin or end cuts."""
 EQUAL: Final = 1e-9
 """Figures that differ by a smaller share are the same, divided otherwise."""
 FUNCTIONS: Final = 400
@@ -84,6 +86,7 @@ class Functions:
     operation: Ints  # number of its (phase, operation)
     cell: Ints  # number of its (phase, operation, layer)
     function: Ints  # number of its name
+    once: Floats  # per op, what happens once in its phase
     cost: Sides
     entered: Sides
 
@@ -108,8 +111,8 @@ class Pieces:
     evidence: dict[int, tuple[Evidence, ...]]
 
 
-def pieces(rows: Functions, elsewhere: Collection[int], same_kernel: bool, instructions: bool) -> Pieces:
-    """Piece together what is one cause within each operation; ``elsewhere`` are the numbers of operations that are.
+def pieces(rows: Functions, whole: Mapping[int, Evidence], same_kernel: bool, instructions: bool) -> Pieces:
+    """Piece together what is one cause within each operation; ``whole`` are those that are as a whole, and why.
 
     Without ``same_kernel`` functions are not held against one another: their names say nothing then.
     """
@@ -119,9 +122,9 @@ def pieces(rows: Functions, elsewhere: Collection[int], same_kernel: bool, instr
     agreeing = _Agreeing(rows) if same_kernel else None
     above = int(rows.cell.max(initial=-1)) + 1
     for operation, mine in of_operation.items():
-        if operation in elsewhere:
+        if operation in whole:
             piece[mine] = number = int(rows.cell[mine].min())
-            evidence[number] = ("elsewhere",)
+            evidence[number] = (whole[operation],)
             continue
         if agreeing is None or not rows.more[mine].any():
             continue
@@ -155,9 +158,13 @@ class _Agreeing:
         at = self.number[rows.function[known]], place[known]
         shape = len(names), len(operations)
         delta, noise, more = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        once = np.zeros(len(operations))
+        once[place] = rows.once
         for table, values in ((delta, rows.entered.delta), (noise, rows.entered.noise), (more, rows.more)):
             np.add.at(table, at, values[known])
-        self.agree = np.array([_proportional(one, delta, noise, more > 0) for one in range(len(names))], dtype=bool)
+        self.agree = np.array(
+            [_proportional(one, delta, noise, more > 0, once) for one in range(len(names))], dtype=bool
+        )
         self.agree = self.agree.reshape(len(names), len(names))
 
     def cells(self, mine: Ints) -> list[tuple[list[int], bool]]:
@@ -184,7 +191,7 @@ class _Agreeing:
         return kept
 
 
-def _proportional(one: int, delta: Floats, noise: Floats, more: Mask) -> Mask:
+def _proportional(one: int, delta: Floats, noise: Floats, more: Mask, once: Floats) -> Mask:
     """The functions that are entered as often as ``one`` in every operation, or so many times as often."""
     both = more & more[one]
     sums = (np.abs(delta[one]) * both).sum(axis=1), (np.abs(delta) * both).sum(axis=1)
@@ -193,6 +200,7 @@ def _proportional(one: int, delta: Floats, noise: Floats, more: Mask) -> Mask:
     first, second = (np.where(mine < theirs, times, 1.0)[:, None] for mine, theirs in (sums, sums[::-1]))
     left, right = first * delta[one], second * delta
     allowed = ROUNDING * np.maximum(np.abs(left), np.abs(right)) + first * noise[one] + second * noise
+    allowed += np.maximum(first, second) * once
     agree = (np.abs(left - right) <= allowed + 1e-12).all(axis=1)
     found: Mask = agree & (both.sum(axis=1) >= OPERATIONS) & (times <= TIMES)
     return found

@@ -151,8 +151,8 @@ def causes(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats) -> list[np
     """Groups of rows of ``functions`` that are one cause: pieces of one direction with largely the same functions.
 
     A file's ``openat`` and ``close`` may both pay for one hook.  The largest piece leads; a piece joins the first group
-    that it resembles, in functions of the same layers; what is answered elsewhere is only like the same operation in
-    other phases.  Pieces that are together below 0.5 % of all that moves are left out: no finding rests on them.
+    that it resembles, in functions of the same layers; an operation that is one piece is only like itself in other
+    phases.  Pieces that are together below 0.5 % of all that moves are left out: no finding rests on them.
     ``weights`` are of all rows.
     """
     delta = cells.below["delta"] * weights
@@ -172,7 +172,7 @@ def causes(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats) -> list[np
     having: dict[tuple[bool, Name], list[int]] = {}
     for number in order.tolist():
         rising, mine = bool(sizes[number] > 0), members[number]
-        only = str(asked[of_cell[mine[0]]]) if "elsewhere" in cells.evidence(mine) else ""
+        only = str(asked[of_cell[mine[0]]]) if {"elsewhere", "asked"} & {*cells.evidence(mine)} else ""
         mine = mine[delta[mine] != 0]
         named = zip(layers[of_cell[mine]].tolist(), names[mine].tolist(), delta[mine].tolist(), strict=True)
         material = _material((((only, layer, name), value) for layer, name, value in named), rising)

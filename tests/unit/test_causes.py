@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.causes import Functions, Sides, pieces
+from analysis.causes import Evidence, Functions, Sides, pieces
 from analysis.compare import compare
 from analysis.comparison import Pair
 from analysis.rank import Finding
@@ -134,6 +134,39 @@ def test_what_one_side_does_not_ask_for_is_one_finding(tmp_path: Path) -> None:
         assert "linux+x has no openat here." in finding.sentence
 
 
+def test_what_is_asked_for_more_often_is_one_finding(tmp_path: Path) -> None:
+    other = synthetic.tour()
+    other[1].calls["close"] = 3
+    for cell in [cell for cell in other[1].work if cell[0] == "close"]:
+        other[1].work[cell] *= 3
+    (finding,) = against(tmp_path / "one", other).phases[1].findings
+    assert (finding.layers, finding.evidence) == ((("vfs", 600), ("entry", 180)), ("asked",))
+    assert finding.count == pytest.approx(780)
+    assert "because there are more of them (1 -> 3)" in finding.sentence
+    apart = against(tmp_path / "another", other, guest={"kernel_sha256": "ee" * 32}).phases[1].findings
+    assert told(apart) == [("vfs", 600, ()), ("entry", 180, ())]
+
+
+def test_entries_that_the_begin_of_a_phase_cuts_tell_nothing_apart(tmp_path: Path) -> None:
+    """The thread enters the phase inside a call: of one function an entry is not seen, of another it is."""
+    other = hooked(synthetic.tour())
+    synthetic.record(tmp_path, "linux", synthetic.tour())
+    (place,) = synthetic.record(tmp_path, "linux+x", other)
+    made = recording.read(place)
+    tables = {name: made.table(name) for name in recording.TABLES}
+
+    def findings(cut: int) -> int:
+        rows = tables["ledger"].to_pylist()
+        for row in rows:
+            row["calls"] -= cut * (row["function"] == "ktime_get" and row["operation"] == "write")
+        changed = type(tables["ledger"]).from_pylist(rows, schema=tables["ledger"].schema)
+        recording.write(place, made.manifest, {**tables, "ledger": changed}, b"")
+        pair = compare([recording.read(place) for place in recording.find(tmp_path)], "linux").pairs[0]
+        return len(pair.phases[0].findings)
+
+    assert [findings(cut) for cut in (0, 1, 100)] == [1, 1, 2]
+
+
 def test_what_is_answered_elsewhere_is_like_itself_only(tmp_path: Path) -> None:
     """Its functions are those of other operations too, of which each is a finding as before."""
     base, other = synthetic.tour(), synthetic.tour()
@@ -162,29 +195,31 @@ def tables(draw: st.DrawFn) -> Functions:
         runs = [draw(st.lists(rows, min_size=1, max_size=3)) for _ in range(2)]
         sides.append(Sides(*(np.array(run, dtype=np.float64).T for run in runs)))
     operation, _, function = (np.array(column, dtype=np.int64) for column in zip(*keys, strict=True))
-    return Functions(operation, np.array([cells[key[:2]] for key in keys], dtype=np.int64), function, *sides)
+    cell = np.array([cells[key[:2]] for key in keys], dtype=np.int64)
+    return Functions(operation, cell, function, np.full(len(keys), draw(st.sampled_from([0.001, 1.0]))), *sides)
 
 
 def reordered(rows: Functions, order: list[int]) -> Functions:
     cost, entered = (Sides(side.base[order], side.other[order]) for side in (rows.cost, rows.entered))
-    return Functions(rows.operation[order], rows.cell[order], rows.function[order], cost, entered)
+    return Functions(rows.operation[order], rows.cell[order], rows.function[order], rows.once[order], cost, entered)
 
 
 @settings(deadline=None)
-@given(tables(), st.sets(st.integers(0, 3)), st.booleans(), st.data())
+@given(tables(), st.dictionaries(st.integers(0, 3), st.sampled_from(["elsewhere", "asked"]), max_size=2), st.booleans(),
+       st.data())  # fmt: skip
 def test_pieces_are_of_one_operation_whatever_the_order_and_the_side(
-    rows: Functions, elsewhere: set[int], same: bool, data: st.DataObject
+    rows: Functions, whole: dict[int, Evidence], same: bool, data: st.DataObject
 ) -> None:
-    found = pieces(rows, elsewhere, same, True)
+    found = pieces(rows, whole, same, True)
     for number in np.unique(found.piece):
         assert len(np.unique(rows.operation[found.piece == number])) == 1
         assert len(np.unique(rows.cell[found.piece == number])) == 1 or found.evidence[int(number)]
     cost, entered = (Sides(side.other, side.base) for side in (rows.cost, rows.entered))
-    back = pieces(Functions(rows.operation, rows.cell, rows.function, cost, entered), elsewhere, same, True)
+    back = pieces(Functions(rows.operation, rows.cell, rows.function, rows.once, cost, entered), whole, same, True)
     np.testing.assert_array_equal(found.piece, back.piece)
     assert found.evidence == back.evidence
     order = data.draw(st.permutations(range(len(rows.cell))))
-    again = pieces(reordered(rows, order), elsewhere, same, True)
+    again = pieces(reordered(rows, order), whole, same, True)
     np.testing.assert_array_equal(found.piece[order], again.piece)
     assert found.evidence == again.evidence
 
