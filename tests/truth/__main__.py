@@ -1,8 +1,8 @@
 """``just truth``: hold what ``weaklink explain`` says against what is known.
 
 Its parts: causes that are planted in live guests; differences of apps, foretold from the tour; guests against
-themselves, of which nothing is to be said.  What a kernel is needed for that is not on this machine is not judged, and
-says so.
+themselves, of which nothing is to be said; recordings that never ran, with known changes and noise.  What a kernel is
+needed for that is not on this machine is not judged, and says so.
 
 Exit codes: 0 right in every row that is judged, 1 a miss, 2 no such cause, those of weaklink where nothing can be
 recorded.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from profiler.errors import ArtifactUnavailable, WeaklinkError
-from tests.truth import causes, nothing, predictions
+from tests.truth import causes, made_up, nothing, predictions
 from tests.truth.causes import Cause
 from tests.truth.judge import Told, judge, missed, not_judged, table
 from tests.truth.run import NotRecorded, absent, compared, lacking, measure, phases_of
@@ -27,7 +27,7 @@ SEEDS: Final = "8"
 """Fewer make no finding that one may rely on."""
 _OUT: Final = Path(__file__).resolve().parents[2] / "out/truth"
 _ADDING: Final = "add a kernel: weaklink guests list says how"
-PARTS: Final = ("causes", "predictions", "nothing")
+PARTS: Final = ("causes", "predictions", "nothing", "synthetic")
 
 
 def main(words: list[str] | None = None) -> int:
@@ -59,6 +59,8 @@ def main(words: list[str] | None = None) -> int:
             right &= _predictions(known, out / "predictions")
         if "nothing" in parts:
             right &= _nothing(arguments.pairs, out / "nothing")
+        if "synthetic" in parts:
+            right &= not made_up.main([])
     except WeaklinkError as error:
         print(f"just truth: {error}\n{error.hint}", file=sys.stderr)
         return error.exit_code
