@@ -6,9 +6,10 @@ A cell (phase, operation, layer) is one piece unless something says otherwise:
 ``asked``       Of two guests that run one kernel: an operation that one side asks for at least twice as often is one
                 piece, if nearly all that moves in it goes that way.
 ``calls``       The same guests' functions that are entered more often on a side belong together if that is so in one
-                proportion, a whole number, in every operation that was recorded: one leads to the other.  The cells
-                of an operation that have such functions are one piece; what surely goes the other way there, and is
-                entered as often as ever, has no part in it.
+                proportion, a whole number, in every operation that was recorded: one leads to the other.  So do those
+                of which only one side has each, if the one is entered as often as the other is not: it took its
+                place.  The cells of an operation that have such functions are one piece; what surely goes the other
+                way there, and is entered as often as ever, has no part in it.
 ``sites``       If the functions that surely go the other way in an operation lose, together, one instruction for each
                 entry of functions that only one side has, they call them: a call took the place of an instruction.
 
@@ -162,37 +163,27 @@ class _Agreeing:
         once[place] = rows.once
         for table, values in ((delta, rows.entered.delta), (noise, rows.entered.noise), (more, rows.more)):
             np.add.at(table, at, values[known])
-        self.agree = np.array(
-            [_proportional(one, delta, noise, more > 0, once) for one in range(len(names))], dtype=bool
-        )
-        self.agree = self.agree.reshape(len(names), len(names))
+        of = [_proportional(one, delta, noise, more > 0, once) for one in range(len(names))]
+        self.agree, self.instead = (np.array([pair[which] for pair in of], dtype=bool).reshape(len(names), len(names))
+                                    for which in (0, 1))  # fmt: skip
 
     def cells(self, mine: Ints) -> list[tuple[list[int], bool]]:
         """Sets of cells of an operation, given its rows, that have functions which agree; and the way these go."""
         rows = self.rows
         chosen = mine[rows.more[mine] & (self.number[rows.function[mine]] >= 0)]
-        found = []
-        for rising in (True, False):
-            some = chosen[(rows.cost.delta[chosen] > 0) == rising]
-            names, cells = self.number[rows.function[some]], rows.cell[some]
-            pairs = self.agree[np.ix_(names, names)] & (cells[:, None] != cells)
-            edges = {
-                (int(one), int(two)) for one, two in zip(*(cells[side] for side in np.nonzero(pairs)), strict=True)
-            }
-            found += [(joined, rising) for joined in _components(edges)]
-        # A cell may gain and lose functions, each with other cells: it is of the larger set then.
-        taken: set[int] = set()
-        kept = []
-        for joined, rising in sorted(found, key=lambda one: (-len(one[0]), one[0])):
-            left = [cell for cell in joined if cell not in taken]
-            taken |= {*left}
-            if len(left) > 1:
-                kept.append((left, rising))
-        return kept
+        names, cells, rising = self.number[rows.function[chosen]], rows.cell[chosen], rows.cost.delta[chosen] > 0
+        alone, along = rows.entered.alone[chosen], rising[:, None] == rising
+        pairs = np.where(along, self.agree[np.ix_(names, names)],
+                         self.instead[np.ix_(names, names)] & alone[:, None] & alone)  # fmt: skip
+        near = np.nonzero(pairs & (cells[:, None] != cells))
+        sets = _components({(int(one), int(two)) for one, two in zip(*(cells[side] for side in near), strict=True)})
+        paired = np.unique(near[0])
+        sums = {cell: float(rows.cost.delta[chosen[paired]][cells[paired] == cell].sum()) for cell in cells.tolist()}
+        return [(joined, sum(sums[cell] for cell in joined) > 0) for joined in sets]
 
 
-def _proportional(one: int, delta: Floats, noise: Floats, more: Mask, once: Floats) -> Mask:
-    """The functions that are entered as often as ``one`` in every operation, or so many times as often."""
+def _proportional(one: int, delta: Floats, noise: Floats, more: Mask, once: Floats) -> tuple[Mask, Mask]:
+    """The functions that are entered more often whenever ``one`` is, once or so many times; and once less often."""
     both = more & more[one]
     sums = (np.abs(delta[one]) * both).sum(axis=1), (np.abs(delta) * both).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -200,10 +191,11 @@ def _proportional(one: int, delta: Floats, noise: Floats, more: Mask, once: Floa
     first, second = (np.where(mine < theirs, times, 1.0)[:, None] for mine, theirs in (sums, sums[::-1]))
     left, right = first * delta[one], second * delta
     allowed = ROUNDING * np.maximum(np.abs(left), np.abs(right)) + first * noise[one] + second * noise
-    allowed += np.maximum(first, second) * once
-    agree = (np.abs(left - right) <= allowed + 1e-12).all(axis=1)
-    found: Mask = agree & (both.sum(axis=1) >= OPERATIONS) & (times <= TIMES)
-    return found
+    allowed += np.maximum(first, second) * once + EQUAL
+    enough = (both.sum(axis=1) >= OPERATIONS) & (times <= TIMES)
+    agree: Mask = (np.abs(left - right) <= allowed).all(axis=1) & enough
+    instead: Mask = (np.abs(left + right) <= allowed).all(axis=1) & enough & (times == 1)
+    return agree, instead
 
 
 def _callers(rows: Functions, mine: Ints, piece: Ints) -> tuple[int, Ints] | None:

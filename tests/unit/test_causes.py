@@ -120,6 +120,20 @@ def test_a_call_in_the_place_of_an_instruction_is_its_callers(tmp_path: Path) ->
     assert told(against(tmp_path / "more", other).phases[1].findings) == [("security", 6, ()), ("vfs", -4, ())]
 
 
+def test_what_took_the_place_of_something_is_one_cause_with_it(tmp_path: Path) -> None:
+    """Registers are saved by other functions, of another layer: what is entered instead, as often, everywhere."""
+    base, other = (hooked(synthetic.tour(), {cell: cost}) for cell, cost in
+                   ((("process", "wrgsbase"), 22), (("sched", "write_msr"), 106)))  # fmt: skip
+    (finding,) = against(tmp_path / "one", other, base).phases[0].findings
+    assert finding.layers == (("sched", pytest.approx(106)), ("process", pytest.approx(-22)))
+    assert (finding.evidence, finding.share) == (("calls",), pytest.approx(1))
+    for phase in base:  # both have it, and one enters it more often: then nothing took its place
+        for operation in phase.calls:
+            if operation != "page-fault":
+                phase.work[operation, "sched", "write_msr"] = 1
+    assert told(against(tmp_path / "two", other, base).phases[0].findings) == [("sched", 105, ()), ("process", -22, ())]
+
+
 def test_what_one_side_does_not_ask_for_is_one_finding(tmp_path: Path) -> None:
     other = synthetic.tour()
     del other[1].calls["openat"]
