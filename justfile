@@ -35,6 +35,6 @@ bench *ARGUMENTS: setup
 equality *ARGUMENTS: setup
     python -m tests.equality {{ ARGUMENTS }}
 
-# causes planted in live guests, and whether explain names each of them; exits 1 on any miss
+# what explain says against what is known: planted causes, predictions, guests against themselves; exits 1 on any miss
 truth *ARGUMENTS: setup
     python -m tests.truth {{ ARGUMENTS }}
