@@ -149,6 +149,7 @@ def test_the_exit_code_says_whether_anything_was_said(
     changed[PAGES].work["page-fault", "mm-alloc", "get_page"] += 30
     told = tuple(nothing.said(pair_of(recorded(synthetic.tour(), changed))))
     wrong: set[tuple[str, int]] = set()
+    monkeypatch.setattr(truth, "absent", lambda _: "")
     monkeypatch.setattr(nothing, "measure", lambda *_: None)
     monkeypatch.setattr(nothing, "outcome", lambda guest, number, _: Outcome(
         guest, number, ("fresh-pages",), (8, 8), told if (guest, number) in wrong else (),
