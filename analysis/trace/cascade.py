@@ -78,7 +78,7 @@ def _followed(spans: Spans, waits: Ints, room: int) -> tuple[list[tuple[npt.NDAr
         # What the thread that is waited for did meanwhile.
         low = np.searchsorted(spans.begins, spans.at(node, begin), side="right") - 1
         high = np.searchsorted(spans.begins, spans.at(node, end), side="left")
-        count = high - low
+        count = np.maximum(high - low, 0)  # a wait of no time, where several spans begin
         piece = np.repeat(np.arange(len(wait)), count)
         span = np.arange(len(piece)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(low, count)
         begin, end = np.maximum(begin[piece], spans.begin[span]), np.minimum(end[piece], spans.end[span])

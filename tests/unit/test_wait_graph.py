@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analysis.trace import cascade as cascades
@@ -177,6 +177,7 @@ ANYTHING = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
+@example([(0, 0, "op-enter", "", "", 0), (0, 0, "wake", "", "", 1)])
 @given(ANYTHING)
 def test_events_that_make_no_sense_are_accounted_for_as_well(drawn: list[tuple[int, int, str, str, str, int]]) -> None:
     events: list[Any] = [(1000, 0, 0, "phase-begin", "", "", PHASE)]
