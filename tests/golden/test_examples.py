@@ -1,4 +1,4 @@
-"""What README and docs/traces.md show is what the commands print."""
+"""What README and docs show is what the commands print, and figures in the text are of recordings."""
 
 from __future__ import annotations
 

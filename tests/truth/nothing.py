@@ -2,8 +2,8 @@
 
 A pair is sixteen seeds in a row that no other pair has, which chance divides into eight and eight: among sixteen in a
 row each size of memory is once (``profiler.plan.Seed``).  What is said of such a pair, of any phase or of all together,
-is false.  Into the same pairs a change of known size is then put, to see what
-would be found of it: into recordings, not into a kernel, because nobody has a switch that costs 0.5 %.
+is false.  Into the same pairs a change of known size is then put, to see what would be found of it: into recordings,
+not into a kernel, because nobody has a switch that costs 0.5 %.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Differences of apps, foretold by ``analysis.predict`` from the tour, against those that were measured.
+"""Differences of apps, foretold by ``predict`` from the tour, against those that were measured.
 
 Two tables.  *Switches* of Linux, live: every row of ``causes.toml`` that is one boot parameter of the plain kernel,
 with no exception, in every app of ``APPS``.  *Kernels*, from the recordings that come with weaklink: what the app asks
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from analysis.ledger import Cost
-from analysis.predict import measured, predict
 from analysis.statistics import SAME, Change, spread
 from probes import archive, recording
 from probes.recording import Recording
@@ -23,6 +22,7 @@ from profiler.cli.run import record
 from profiler.plan import Run, parse_guests, parse_seeds
 from profiler.subject import Known
 from tests.truth.causes import Cause
+from tests.truth.predict import measured, predict
 from tests.truth.run import OPTIONS, NotRecorded
 
 if TYPE_CHECKING:

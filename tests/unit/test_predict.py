@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.predict import Prediction, measured, predict
 from profiler.errors import NotComparable
 from tests.entered import AUDIT, CLEAR, Phase, Recorded, app_phases, audited, call, recorder, unit_phases
+from tests.truth.predict import Prediction, measured, predict
 
 
 @pytest.fixture

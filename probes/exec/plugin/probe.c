@@ -293,7 +293,10 @@ WL_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, 
         return 1;
     }
     wl_counters_new(&counters, sizeof *vcpus[0].c, n_vcpus);
-    translate_init();
+    if (!translate_init()) {
+        fprintf(stderr, "weaklink-exec: no memory for the code that is translated\n");
+        return 1;
+    }
     clock_find();
     guest_find();
     wl_register_trans(id, on_trans_waiting);

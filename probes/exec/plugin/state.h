@@ -265,7 +265,7 @@ static inline bool phases_behind(const struct vcpu *v)
 const struct phase_point *phase_points(const struct vcpu *v, uint32_t *n);
 
 /* translate.c */
-void translate_init(void);
+bool translate_init(void); /* false: no memory */
 void translate(struct qemu_plugin_tb *tb, wl_exec_cb on_marker);
 
 #endif

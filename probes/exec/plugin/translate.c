@@ -11,17 +11,18 @@
 static pthread_mutex_t translating = PTHREAD_MUTEX_INITIALIZER; /* every vCPU's thread does */
 static uint32_t *seen_of; /* function -> seen number, 0 not yet */
 
-void translate_init(void)
+bool translate_init(void)
 {
     const size_t size = SEGMENTS * sizeof *segments, huge = 2 << 20;
     seen_of = calloc(config.n_functions + 1, sizeof *seen_of);
     char *room = mmap(NULL, size + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (!seen_of || room == MAP_FAILED)
-        abort();
+        return false;
     segments = (struct segment *)(((uintptr_t)room + huge - 1) / huge * huge);
     madvise(segments, size, MADV_HUGEPAGE); /* fewer faults, if the host can */
     for (int i = 0; i < SEEN_FIRST; i++)
         function_of[i] = -1 - i;
+    return true;
 }
 
 static bool of_kernel(uint64_t pc)
