@@ -20,6 +20,8 @@ TAIL_LINES: Final = 12
 """How many of the console's last lines a failure quotes."""
 
 _PLUGIN: Final = re.compile(r"plugin|-plugin.*invalid option", re.IGNORECASE)
+_PROBE: Final = re.compile(r"weaklink-exec: ")
+"""How the probe's own words begin: they say why, where QEMU has a number."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def judge(evidence: Evidence) -> WeaklinkError | None:
     refusal = _first(_PLUGIN.search, evidence.stderr)
     if refusal and not evidence.lines:
         return ProbeLoad(
-            f"QEMU refused the probe: {refusal}",
+            f"QEMU refused the probe: {_first(_PROBE.match, evidence.stderr) or refusal}",
             hint="run `weaklink doctor`; a QEMU built without plugin support cannot be used",
         )
     no_space = _first(no_room, evidence.stderr)

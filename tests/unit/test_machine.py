@@ -176,6 +176,13 @@ def test_what_qemu_says_of_itself(stderr: str, kind: type[WeaklinkError]) -> Non
     assert stderr.partition(": ")[2] in str(failure)
 
 
+def test_the_probe_itself_says_why_it_cannot_begin() -> None:
+    stderr = "weaklink-exec: no memory for x\nqemu: Could not load plugin /x.so: install returned error code 1"
+    failure = judge(Evidence([], Conversation(), stderr=stderr, exit_code=1, panics=PANICS))
+    assert isinstance(failure, ProbeLoad)
+    assert str(failure) == "QEMU refused the probe: weaklink-exec: no memory for x"
+
+
 def test_the_app_may_give_up() -> None:
     conversation = Conversation()
     conversation.hear("weaklink: error cannot mount /tmp")
