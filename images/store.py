@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from profiler.errors import DiskFull, UsageError, no_room
+from profiler.errors import CacheUnusable, DiskFull, no_room
 
 SEAL: Final = "seal.json"
 _TEMPORARY: Final = ".new-"
@@ -27,7 +27,7 @@ _LARGEST_JSON: Final = 1 << 20  # bytes; what is larger was not written by us
 def cache_dir() -> Path:
     """Give the cache's directory, made with mode 0700: $WEAKLINK_CACHE, $XDG_CACHE_HOME/weaklink, ~/.cache/weaklink.
 
-    Raises ``UsageError`` when it belongs to somebody else: plugins that QEMU loads are built in there.
+    Raises ``CacheUnusable`` when it belongs to somebody else: plugins that QEMU loads are built in there.
     """
     named = os.environ.get("WEAKLINK_CACHE", "")
     if named:
@@ -40,20 +40,19 @@ def cache_dir() -> Path:
 
 
 def private_directory(path: Path) -> Path:
-    """Make ``path`` a directory that only this user can enter; ``UsageError`` when it cannot be one."""
-    hint = "point WEAKLINK_CACHE at a directory of your own"
+    """Make ``path`` a directory that only this user can enter; ``CacheUnusable`` when it cannot be one."""
     try:
         with disk_full_named(path):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = path.stat().st_uid
         if owner != os.geteuid():
-            raise UsageError(f"the cache {path} belongs to user {owner}, not to you", hint=hint)
+            raise CacheUnusable(f"the cache {path} belongs to user {owner}, not to you")
         if path.stat().st_mode & 0o077:
             path.chmod(0o700)
         if not os.access(path, os.W_OK):  # a file system that is mounted read-only, for root too
-            raise UsageError(f"the cache {path} cannot be written", hint=hint)
+            raise CacheUnusable(f"the cache {path} cannot be written")
     except OSError as error:
-        raise UsageError(f"the cache {path} cannot be used: {error.strerror}", hint=hint) from error
+        raise CacheUnusable(f"the cache {path} cannot be used: {error.strerror}") from error
     return path
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from profiler import __version__
 from profiler.campaign import Result, RunFailed
-from profiler.errors import GuestExit, GuestHang, GuestPanic, UsageError
+from profiler.errors import AppHung, DiskFull, NoBoot, ProbeLoad, UsageError
 from profiler.machine import boot, locate, qemu, verdict
 from profiler.machine import vcpus as several
 from profiler.machine.command import CPU, Command
@@ -136,11 +136,11 @@ class ExecRecorder:
         if outcome.failure is not None:
             _refuse_unknown(run, said.error)  # a bare word becomes an argument that the app does not know
             _refuse_unknown(run, " ".join(prepared.guest.unknown_options(run.guest, outcome.console)))
-            if isinstance(outcome.failure, GuestHang) and self._subject.window:
+            if isinstance(outcome.failure, AppHung | NoBoot) and self._subject.window:
                 outcome.failure.hint += f"; the window {self._subject.window} has not closed"
-            if isinstance(outcome.failure, GuestPanic | GuestHang | GuestExit):
-                raise RunFailed(outcome.failure, outcome.console)
-            raise outcome.failure
+            if isinstance(outcome.failure, ProbeLoad | DiskFull):  # so would every other run
+                raise outcome.failure
+            raise RunFailed(outcome.failure, outcome.console)
         _refuse_unknown(run, said.guest.get("unknown_options", ""), prepared.guest.passed_on)
         missed = window.missed(self._subject.window, raw)
         # What a program does behind its window is its own affair, and whether we saw it a matter of chance.

@@ -14,7 +14,7 @@ def add(verbs: Any) -> None:
         description="Lists QEMU, compiler, cache, and what the probe can have from this QEMU. What cannot be had is"
         " null, with the reason. Exits with the code of the first thing that is needed and missing.",
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=run)
 
 
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     from profiler.doctor import examine
 
     findings = examine()
-    if arguments.format == "json":
+    if arguments.json:
         rows = [{"area": f.area, "name": f.name, "value": f.value, "reason": f.reason} for f in findings]
         print(json.dumps(rows, indent=1))
     else:

@@ -30,13 +30,12 @@ from profiler.cli import (
     verify,
     waits,
 )  # fmt: skip
-from profiler.errors import DiskFull, UsageError, WeaklinkError, no_room
+from profiler.errors import DiskFull, Interrupted, OutOfMemory, UsageError, WeaklinkError, no_room
 
 VERBS = (
     run, verify, explain, report, top, syscalls, switches, locks, waits, events, packets, stacks,
     scale, pack, guests, maps, doctor, demo,
 )  # fmt: skip
-INTERRUPTED = 130
 
 _CODES = """\
 exit codes: 0 done, 1 the answer is no, 2 usage, 3 not comparable or not enough data, 10-29 failures, 130 interrupted
@@ -89,9 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as leaving:  # argparse's own --help and --version
         return leaving.code if isinstance(leaving.code, int) else 0
     except KeyboardInterrupt:
-        return _say(
-            "interrupted", "what was recorded so far is whole; the same command goes on from there", INTERRUPTED
-        )
+        return _say(Interrupted(""))
     except BrokenPipeError:
         # Whoever read our output has seen enough.  Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,8 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in argv:
             raise
-        failure = _named(error)
-        return _say(f"{failure.name}: {failure}", failure.hint, failure.exit_code)
+        return _say(_named(error))
 
 
 def console_script() -> NoReturn:
@@ -121,15 +117,22 @@ def _named(error: Exception) -> WeaklinkError:
         return error
     if isinstance(error, OSError) and no_room(error):
         return DiskFull(f"no room left: {error}", hint="make room, then run it again")
-    return WeaklinkError(f"{type(error).__name__}: {error}", hint="run it again with --debug and report what it prints")
+    if isinstance(error, MemoryError):
+        return OutOfMemory(f"weaklink itself could not have memory: {error or 'for what, Python does not say'}")
+    return WeaklinkError(f"{type(error).__name__}: {error}")
 
 
-def _say(message: str, hint: str, code: int) -> int:
+def told(failure: WeaklinkError) -> str:
+    """What the user is told of a failure: its name and what was found, what to do, and where there is more."""
+    text = f"weaklink: {failure.name}{f': {failure}' if str(failure) else ''}\n  -> {failure.hint}\n"
+    return text + (f"     more: {failure.section()}\n" if 10 <= failure.exit_code < 30 else "")
+
+
+def _say(failure: WeaklinkError) -> int:
     """Tell the user on stderr how it ended; the exit code."""
-    text = f"weaklink: {message}\n" + (f"  -> {hint}\n" if hint else "")
     try:
-        sys.stderr.write(text)
+        sys.stderr.write(told(failure))
         sys.stderr.flush()
     except OSError:
         pass  # nobody is listening; the exit code still says it
-    return code
+    return failure.exit_code

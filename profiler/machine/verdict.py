@@ -1,8 +1,8 @@
 """How a run ended: fine, or a failure with a name.
 
-The evidence is judged in this order, because the later signs follow from the earlier ones: QEMU refused the probe; the
-host's disk is full; the guest's kernel said that it cannot go on (this wins over "QEMU is gone", which is how a guest
-that reboots on panic ends); the app gave up; it was done; a limit struck; QEMU or the app ended early.
+The evidence is judged in this order, because the later signs follow from the earlier ones: the host's memory or disk is
+full; QEMU refused the probe; the guest's kernel said that it cannot go on (this wins over "QEMU is gone", which is how
+a guest that reboots on panic ends); the app gave up; it was done; a limit struck; QEMU died; the guest ended early.
 """
 
 from __future__ import annotations
@@ -13,7 +13,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from profiler.errors import AppFailed, DiskFull, GuestExit, GuestHang, GuestPanic, ProbeLoad, WeaklinkError, no_room
+from profiler.errors import (
+    AppFailed,
+    AppHung,
+    DiskFull,
+    GuestExit,
+    GuestPanic,
+    NoBoot,
+    OutOfMemory,
+    ProbeLoad,
+    QemuDied,
+    WeaklinkError,
+    no_memory,
+    no_room,
+)  # fmt: skip
 from profiler.machine.console import PREFIX, SIGNAL, Conversation, visible
 
 TAIL_LINES: Final = 12
@@ -48,39 +61,36 @@ def panic_pattern(panics: Sequence[str]) -> re.Pattern[str] | None:
 def judge(evidence: Evidence) -> WeaklinkError | None:
     """The failure that the evidence shows, or None if the app was done and QEMU ended as asked."""
     said = evidence.conversation
-    refusal = _first(_PLUGIN.search, evidence.stderr)
-    if refusal and not evidence.lines:
-        return ProbeLoad(
-            f"QEMU refused the probe: {_first(_PROBE.match, evidence.stderr) or refusal}",
-            hint="run `weaklink doctor`; a QEMU built without plugin support cannot be used",
-        )
     no_space = _first(no_room, evidence.stderr)
     if no_space:
         return DiskFull(f"QEMU could not write: {no_space}", hint="make room where the recordings go, then run again")
+    too_much = _first(no_memory, evidence.stderr)
+    if too_much:
+        return OutOfMemory(f"QEMU could not have memory: {too_much}")
+    refusal = _first(_PLUGIN.search, evidence.stderr)
+    if refusal and not evidence.lines:
+        return ProbeLoad(f"QEMU refused the probe: {_first(_PROBE.match, evidence.stderr) or refusal}")
     panic = _panic(evidence)
     if panic is not None:
         return panic
     tail = _tail(evidence.lines)
     if said.error:
-        return GuestExit(f"the app gave up: {said.error}", hint="look at the app")
+        return AppFailed(f"the app gave up: {said.error}", hint="look at the app")
     if said.done or (said.status is not None and evidence.exit_code == 0):  # OSv switches off when its program ends
         if evidence.exit_code == 0:
             return None
         how = "had to be killed" if evidence.exit_code is None else f"exited with {evidence.exit_code}"
-        return GuestExit(f"the app was done, but QEMU {how}{_said(evidence.stderr)}", hint="run it again")
+        return QemuDied(f"the app was done, but QEMU {how}{_said(evidence.stderr)}")
+    if evidence.limit and said.ready:
+        return AppHung(f"{evidence.limit}, after boot{tail}")
     if evidence.limit:
-        where = "after boot" if said.ready else "before the app was ready"
-        return GuestHang(
-            f"{evidence.limit}, {where}{tail}", hint="give it longer with --limit SECONDS, or look at the console"
-        )
+        return NoBoot(f"{evidence.limit}, before the app was ready{tail}")
     where = "before the app was done" if said.ready else "before the app was ready"
     code = evidence.exit_code
-    if code is not None and code < 0:
-        return GuestExit(
-            f"QEMU crashed (signal {-code}) {where}{_said(evidence.stderr)}{tail}",
-            hint="that is a fault of QEMU or of the probe: report it with `weaklink doctor` and the console",
-        )
-    return GuestExit(f"QEMU ended with {code} {where}{_said(evidence.stderr)}{tail}", hint="look at the console")
+    if code:
+        how = f"was killed by signal {-code} ({_signal(-code)})" if code < 0 else f"ended with {code}"
+        return QemuDied(f"QEMU {how} {where}{_said(evidence.stderr)}{tail}")
+    return (GuestExit if said.ready else NoBoot)(f"the guest ended {where}{tail}")
 
 
 def program_failed(status: int | None, console: bytes) -> AppFailed | None:
@@ -90,8 +100,7 @@ def program_failed(status: int | None, console: bytes) -> AppFailed | None:
     number = status - SIGNAL
     how = f"ended with status {status}"
     if number > 0:
-        name = signal.Signals(number).name if number in set(signal.Signals) else "unknown"
-        how = f"was killed by signal {number} ({name})"
+        how = f"was killed by signal {number} ({_signal(number)})"
     lines = [visible(line) for line in console.decode("utf-8", errors="replace").splitlines()]
     theirs = [line for line in lines if line.strip() and not line.startswith(PREFIX)]
     return AppFailed(
@@ -113,6 +122,10 @@ def _panic(evidence: Evidence) -> GuestPanic | None:
 
 def _first(wanted: Callable[[str], object], text: str) -> str:
     return next((line.strip()[:300] for line in text.splitlines() if wanted(line)), "")
+
+
+def _signal(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else "unknown"
 
 
 def _said(stderr: str) -> str:

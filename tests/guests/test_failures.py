@@ -17,6 +17,7 @@ import pytest
 from images import Program, apps
 from probes.exec import build
 from profiler.cli.main import main
+from profiler.errors import AppHung, NoBoot, WeaklinkError
 
 
 def arguments(out: Path, guest: str = "linux", *more: str) -> list[str]:
@@ -104,11 +105,11 @@ READY = 'printf("weaklink: ready\\n"); fflush(stdout);'
 
 
 @pytest.mark.parametrize(
-    ("text", "limit", "words"),
+    ("text", "limit", "words", "kind"),
     [
-        ("for (;;);", "6", "before the app was ready"),
-        (f"{READY} for (;;);", "4", "not done after"),
-        (f"{READY} for (;;) pause();", "4", "after boot"),
+        ("for (;;);", "6", "before the app was ready", NoBoot),
+        (f"{READY} for (;;);", "4", "not done after", AppHung),
+        (f"{READY} for (;;) pause();", "4", "after boot", AppHung),
     ],
     ids=["before ready", "spinning", "sleeping"],
 )
@@ -119,17 +120,17 @@ def test_a_guest_that_hangs(
     text: str,
     limit: str,
     words: str,
+    kind: type[WeaklinkError],
 ) -> None:
     app_instead(tmp_path, text, monkeypatch)
     out = tmp_path / "out"
     started = time.monotonic()
-    assert main(arguments(out, "linux", "--limit", limit)) == 16
+    assert main(arguments(out, "linux", "--limit", limit)) == kind.exit_code
     assert time.monotonic() - started < 120
     said = capsys.readouterr().err
-    assert "guest hang" in said
+    assert kind.name in said
     assert words in said
-    assert "--limit SECONDS" in said
-    assert only_run(out)["error"]["class"] == "GuestHang"
+    assert only_run(out)["error"]["class"] == kind.__name__
     assert halves(out) == []
 
 
@@ -138,7 +139,7 @@ def test_an_app_that_gives_up(
 ) -> None:
     app_instead(tmp_path, r'printf("weaklink: error no \033[31mred\033[0m today\n"); for (;;) pause();', monkeypatch)
     out = tmp_path / "out"
-    assert main(arguments(out)) == 17
+    assert main(arguments(out)) == 23
     said = capsys.readouterr().err
     assert "the app gave up: no [31mred[0m today" in said, "without the escape character"
     assert halves(out) == []

@@ -167,7 +167,7 @@ def test_without_qemu_nothing_is_recorded_and_the_way_out_is_told(root: Path, tm
 
 
 def test_doctor_says_null_and_why(root: Path, cache: Path) -> None:
-    answer = weaklink(root, "doctor", "--format", "json", PATH="", WEAKLINK_CACHE=str(cache), WEAKLINK_QEMU="")
+    answer = weaklink(root, "doctor", "--json", PATH="", WEAKLINK_CACHE=str(cache), WEAKLINK_QEMU="")
     rows = {(row["area"], row["name"]): row for row in json.loads(answer.stdout)}
     for key in (("host", "gcc"), ("qemu", "version"), ("host", "kvm")):
         assert rows[key]["value"] is None

@@ -21,7 +21,7 @@ from images.elf import Elf
 from images.guests.freebsd import base, builder, entry, iso, own
 from images.model import Given
 from profiler.cli.main import main
-from profiler.errors import ArtifactUnavailable, DiskFull, GuestExit, GuestPanic, UsageError, WeaklinkError
+from profiler.errors import ArtifactUnavailable, DiskFull, GuestPanic, NoBoot, UsageError, WeaklinkError
 from profiler.machine.console import Conversation
 from profiler.machine.verdict import Evidence, judge
 from tests.unit import test_added
@@ -348,5 +348,5 @@ def test_each_panic_is_recognised_by_its_first_words(console: str, cause: str) -
 def test_how_the_app_ended_is_told(console: str, cause: str) -> None:
     lines = (CONSOLES / f"freebsd-{console}.log").read_text().splitlines()
     failure = judge(Evidence(lines, Conversation(), "", 0, "", guests.load("freebsd").panics))
-    assert isinstance(failure, GuestExit)
+    assert isinstance(failure, NoBoot)
     assert cause in str(failure)

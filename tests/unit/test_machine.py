@@ -14,7 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from profiler.errors import DiskFull, GuestExit, GuestHang, GuestPanic, ProbeLoad, QemuMissing, WeaklinkError
+from profiler.errors import (
+    AppFailed,
+    AppHung,
+    DiskFull,
+    GuestExit,
+    GuestPanic,
+    NoBoot,
+    OutOfMemory,
+    ProbeLoad,
+    QemuDied,
+    QemuMissing,
+    WeaklinkError,
+)  # fmt: skip
 from profiler.machine import boot, qemu, verdict
 from profiler.machine.boot import Limits, Outcome
 from profiler.machine.command import Command
@@ -154,9 +166,11 @@ def test_a_panic_wins_over_how_qemu_ended(name: str, cause: str) -> None:
 
 def test_a_silent_guest_hangs_only_if_a_limit_struck() -> None:
     hang = judge(evidence("silent", limit="not booted after 4 CPU seconds", exit_code=None))
-    assert isinstance(hang, GuestHang)
+    assert isinstance(hang, NoBoot)
     assert "before the app was ready" in str(hang)
-    assert isinstance(judge(evidence("silent", exit_code=0)), GuestExit)
+    ended = judge(evidence("silent", exit_code=0))
+    assert isinstance(ended, NoBoot)
+    assert str(ended).startswith("the guest ended before")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +181,10 @@ def test_a_silent_guest_hangs_only_if_a_limit_struck() -> None:
         ("qemu: -plugin: invalid option", ProbeLoad),
         ("weaklink-exec: write: No space left on device", DiskFull),
         ("weaklink-exec: write: Disk quota exceeded", DiskFull),
-        ("qemu: unsupported machine type", GuestExit),
+        ("qemu: unsupported machine type", QemuDied),
+        ("qemu: cannot set up guest memory 'pc.ram': Cannot allocate memory", OutOfMemory),
+        ("qemu: allocate 1073741824 bytes for jit buffer: Cannot allocate memory", OutOfMemory),
+        ("weaklink-exec: no memory for call stacks", OutOfMemory),
     ],
 )
 def test_what_qemu_says_of_itself(stderr: str, kind: type[WeaklinkError]) -> None:
@@ -177,18 +194,40 @@ def test_what_qemu_says_of_itself(stderr: str, kind: type[WeaklinkError]) -> Non
 
 
 def test_the_probe_itself_says_why_it_cannot_begin() -> None:
-    stderr = "weaklink-exec: no memory for x\nqemu: Could not load plugin /x.so: install returned error code 1"
+    stderr = (
+        "weaklink-exec: cannot read the configuration\nqemu: Could not load plugin /x.so: install returned error code 1"
+    )
     failure = judge(Evidence([], Conversation(), stderr=stderr, exit_code=1, panics=PANICS))
     assert isinstance(failure, ProbeLoad)
-    assert str(failure) == "QEMU refused the probe: weaklink-exec: no memory for x"
+    assert str(failure) == "QEMU refused the probe: weaklink-exec: cannot read the configuration"
 
 
 def test_the_app_may_give_up() -> None:
     conversation = Conversation()
     conversation.hear("weaklink: error cannot mount /tmp")
     failure = judge(Evidence(["weaklink: error cannot mount /tmp"], conversation, exit_code=None))
-    assert isinstance(failure, GuestExit)
+    assert isinstance(failure, AppFailed)
     assert "cannot mount /tmp" in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("said", "exit_code", "kind", "words"),
+    [
+        (["ready"], -9, QemuDied, "QEMU was killed by signal 9 (SIGKILL) before the app was done"),
+        ([], -11, QemuDied, "QEMU was killed by signal 11 (SIGSEGV) before the app was ready"),
+        (["ready"], 1, QemuDied, "QEMU ended with 1 before the app was done"),
+        (["ready", "done"], None, QemuDied, "the app was done, but QEMU had to be killed"),
+        (["ready"], 0, GuestExit, "the guest ended before the app was done"),
+    ],
+)
+def test_how_qemu_ended(said: list[str], exit_code: int | None, kind: type[WeaklinkError], words: str) -> None:
+    conversation = Conversation()
+    for word in said:
+        conversation.hear(f"weaklink: {word}")
+    failure = judge(Evidence(["the last line"], conversation, stderr="why", exit_code=exit_code))
+    assert type(failure) is kind
+    assert str(failure).startswith(words)
+    assert ("why" in str(failure)) == (kind is QemuDied)
 
 
 def test_every_failure_says_what_to_do() -> None:
@@ -208,20 +247,20 @@ def test_a_guest_that_is_done_is_ended_even_if_it_does_not_listen(
     monkeypatch.setattr(boot.control, "ANSWER_S", 0.3)
     outcome = run(tmp_path, "echo weaklink: ready; echo weaklink: done; exec sleep 60")
     assert outcome.conversation.done
-    assert isinstance(outcome.failure, GuestExit), "the probe cannot have written its tables"
+    assert isinstance(outcome.failure, QemuDied), "the probe cannot have written its tables"
     assert outcome.wall_s < 5
 
 
 def test_a_guest_that_stops_for_good_is_a_hang(tmp_path: Path) -> None:
     outcome = run(tmp_path, "echo weaklink: ready; exec sleep 60")
-    assert isinstance(outcome.failure, GuestHang)
+    assert isinstance(outcome.failure, AppHung)
     assert "no sign of life" in str(outcome.failure)
     assert outcome.console == b"weaklink: ready\n"
 
 
 def test_a_guest_that_spins_is_a_hang_in_cpu_time(tmp_path: Path) -> None:
     outcome = run(tmp_path, "echo hello; while :; do :; done", Limits(boot_s=0.5, run_s=9, stall_s=9))
-    assert isinstance(outcome.failure, GuestHang)
+    assert isinstance(outcome.failure, NoBoot)
     assert "not booted after" in str(outcome.failure)
     assert 0.4 < outcome.cpu_s < 5
 
@@ -231,7 +270,7 @@ def test_a_log_of_the_console_does_not_fill_the_disk(tmp_path: Path, monkeypatch
     program = script(tmp_path, "head -c 2000000 /dev/zero | tr '\\0' 'x' | fold -w 4000; exec sleep 60")
     for log, failed in ((None, "no sign of life"), (tmp_path / "log", "more than 1 MiB on the console")):
         outcome = boot.run(partial(_logged, program, log), panics=PANICS, limits=Limits(boot_s=60, run_s=60, stall_s=3))
-        assert isinstance(outcome.failure, GuestHang)
+        assert isinstance(outcome.failure, NoBoot)
         assert failed in str(outcome.failure)
 
 
@@ -270,7 +309,7 @@ def test_a_program_that_cannot_be_executed_is_told(tmp_path: Path) -> None:
     program = script(tmp_path, "")
     program.chmod(0o644)
     outcome = boot.run(lambda socket: command(program, qmp_socket=socket), panics=(), limits=FAST)
-    assert isinstance(outcome.failure, GuestExit)
+    assert isinstance(outcome.failure, QemuDied)
     assert "Permission denied" in str(outcome.failure)
 
 

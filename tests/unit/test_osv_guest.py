@@ -17,7 +17,7 @@ from images import GuestSpec, Program, added, catalog, guests
 from images.guests.osv import builder, linked, rofs
 from images.model import Bootable, Given
 from profiler.cli.main import main
-from profiler.errors import ArtifactUnavailable, GuestExit, GuestPanic, UsageError
+from profiler.errors import ArtifactUnavailable, GuestPanic, NoBoot, UsageError
 from profiler.machine.console import Conversation
 from profiler.machine.verdict import Evidence, judge
 from tests.unit import test_added
@@ -351,4 +351,4 @@ def test_an_option_that_the_kernel_does_not_know_is_named(spec: str, unknown: li
 def test_no_panic_is_seen_where_there_is_none(console: str) -> None:
     lines = (CONSOLES / f"osv-{console}.log").read_text().splitlines()
     failure = judge(Evidence(lines, Conversation(), panics=guests.load("osv").panics))
-    assert isinstance(failure, GuestExit)
+    assert isinstance(failure, NoBoot)

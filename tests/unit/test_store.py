@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from images import store
-from profiler.errors import DiskFull, UsageError
+from profiler.errors import CacheUnusable, DiskFull
 from tests.conftest import SmallDisk
 
 
@@ -52,7 +52,7 @@ class TestCacheDir:
     def test_one_that_cannot_be_written_is_refused_before_anything_is_made(self, full_disk: Path) -> None:
         full_disk.chmod(0o700)
         subprocess.run(["mount", "-o", "remount,ro", str(full_disk)], check=True)
-        with pytest.raises(UsageError, match="cannot be written") as caught:
+        with pytest.raises(CacheUnusable, match="cannot be written") as caught:
             store.private_directory(full_disk)
         assert "WEAKLINK_CACHE" in caught.value.hint
 
@@ -60,12 +60,12 @@ class TestCacheDir:
         if os.geteuid() != 0:
             pytest.skip("only root can give a directory away")
         os.chown(tmp_path, 12345, 12345)
-        with pytest.raises(UsageError, match="belongs to user 12345"):
+        with pytest.raises(CacheUnusable, match="belongs to user 12345"):
             store.private_directory(tmp_path)
 
     def test_a_file_in_its_place(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(UsageError) as caught:
+        with pytest.raises(CacheUnusable) as caught:
             store.private_directory(tmp_path / "file/cache")
         assert "WEAKLINK_CACHE" in caught.value.hint
 
