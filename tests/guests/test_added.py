@@ -105,7 +105,7 @@ def test_other_symbols_make_it_another_guest(linux: KernelImage, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("symbol", "code", "exit_code", "words"),
-    [("kernel_init", b"\x0f\x0b", 15, "invalid opcode"), ("pvh_start_xen", b"\xfa\xf4\xeb\xfd", 16, "")],
+    [("kernel_init", b"\x0f\x0b", 15, "invalid opcode"), ("pvh_start_xen", b"\xfa\xf4\xeb\xfd", 25, "")],
     ids=["panics", "hangs"],
 )
 def test_a_kernel_that_does_not_boot(

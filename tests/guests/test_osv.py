@@ -206,8 +206,8 @@ def crash(folder: Path, how: str, static: bool) -> Program:
         ("static", "stack", 15, "trying to execute or access missing symbol"),
         ("static", "no-interrupts", 15, "Assertion failed: "),
         ("libc", "abort", 15, "Aborted"),
-        ("static", "abort", 17, "before the app was ready"),
-        ("static", "exit", 17, "before the app was ready"),
+        ("static", "abort", 25, "before the app was ready"),
+        ("static", "exit", 25, "before the app was ready"),
     ],
 )
 def test_each_way_to_give_up(
@@ -229,7 +229,7 @@ def test_an_idle_machine_is_ended_by_its_limit(
     monkeypatch.setattr(apps, "build", lambda *asked, **more: program)
     spec = f"{GUEST}:static"
     command = ["run", "tour", "--guests", spec, "--seeds", "1", "--limit", "4", "--out", str(tmp_path / "out")]
-    assert main(command) == 16
+    assert main(command) == 25
     assert "not booted after 4 CPU seconds" in capsys.readouterr().err
 
 
