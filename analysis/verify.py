@@ -234,6 +234,10 @@ def _calls(recording: Recording, phases: pd.DataFrame) -> Iterator[Check]:
         if number not in phases.index or phases.at[number, "status"] != "ok":
             continue
         here = _of_phase(seen, number)
+        if "calls" not in phase:
+            said = ", ".join(f"{operation} {found:,}" for operation, found in here.items()) or "none"
+            yield Check("calls as declared", True, f"none are declared; seen: {said}", phase=phase["name"], warn=True)
+            continue
         # What an app does not declare, the kernel does on its own: faults, interrupts.
         for operation in (PAGE_FAULT, INTERRUPT):
             if operation not in phase["calls"]:

@@ -22,14 +22,17 @@ class ScalesManifest(TypedDict):
 
 
 class PhaseManifest(TypedDict):
-    """What the app declares of a phase: its question, its ops, and the calls that it makes for sure."""
+    """What the app declares of a phase: its question, its ops, and the calls that it makes for sure.
+
+    Without ``calls`` nobody has said which these are; without any in it there are none.
+    """
 
     number: int
     name: str
     question: str
     op: str
     ops: int
-    calls: dict[str, int]
+    calls: NotRequired[dict[str, int]]
     varies: list[str]
     scales: NotRequired[ScalesManifest]
 

@@ -107,8 +107,8 @@ class ExecRecorder:
         }
 
     def _decisive(self) -> tuple[str, ...]:
-        """What of the app makes another run of it; phases too, where the user says what they do."""
-        return ("sha256", "source_sha256", "libraries", "args", *(["phases"] if self._subject.window else []))
+        """What of the app makes another run of it; phases too, where it is known before the run what they do."""
+        return ("sha256", "source_sha256", "libraries", "args", *(["phases"] if self._subject.phases(None) else []))
 
     def record(self, run: Run, work: Path, directory: Path) -> Result:
         """Boot the run that was prepared last, decode what the probe wrote, put the recording at ``directory``."""

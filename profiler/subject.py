@@ -102,7 +102,7 @@ class Known:
         """As app.toml declares them."""
         return [
             {"number": phase.number, "name": phase.name, "question": phase.question, "op": phase.op, "ops": phase.ops,
-             "calls": dict(phase.calls), "varies": sorted(phase.varies),
+             **({} if phase.calls is None else {"calls": dict(phase.calls)}), "varies": sorted(phase.varies),
              **({"scales": asdict(phase.scales)} if phase.scales else {})}
             for phase in self._app.phases
             if phase.name in self._selected or not self._selected

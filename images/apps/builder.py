@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from images import compiler
-from images.apps import freebsd, sources
+from images.apps import folders, freebsd, sources
 from images.apps.describe import HERE, App
 from images.apps.targets import Target, named
 from images.model import Program
@@ -24,7 +24,6 @@ from profiler import errors
 # What apps include.  A sibling folder, not an import: images and probes do not know each other.
 _MARKER = HERE.parent.parent / "probes" / "marker.h"
 _COMMON = HERE / "common"  # what every app is linked with; what only one system needs is in a folder of its name
-_SOURCES = (".c", ".h", ".S")
 INCLUDE = ("-I.", "-Icommon")
 
 
@@ -121,12 +120,8 @@ def build(app: App, target: str, cache: Path, *, sysroot: Path | None = None) ->
 
 def _files(app: App) -> dict[str, Path]:
     """Give every file that compiling may read, by its path below the folder in which that is done."""
-    found = {_MARKER.name: _MARKER}
-    for folder, prefix in ((app.folder, PurePath()), (_COMMON, PurePath("common"))):
-        for path in folder.rglob("*"):
-            if path.suffix in _SOURCES:
-                found[str(prefix / path.relative_to(folder))] = path
-    return found
+    common = {str(PurePath("common") / name): path for name, path in folders.sources(_COMMON).items()}
+    return {_MARKER.name: _MARKER} | folders.sources(app.folder) | common
 
 
 def _cached(place: Path, job: Job) -> Program | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from images.apps import checked
 from images.apps.sources import Source
 from profiler import errors
 
@@ -29,8 +29,8 @@ class Phase:
     """One numbered phase of an app, as its ``app.toml`` declares it.
 
     ``ops`` is the number of ops in the window.  ``calls`` are the exact entries into exported libc functions from the
-    app's own code in the window, all threads; ``varies`` names those whose number depends on scheduling or on
-    the guest.
+    app's own code in the window, all threads, None where nobody has said; ``varies`` names those whose number depends
+    on scheduling or on the guest.
     """
 
     number: int
@@ -38,7 +38,7 @@ class Phase:
     question: str
     op: str
     ops: int
-    calls: Mapping[str, int] = field(hash=False)
+    calls: Mapping[str, int] | None = field(hash=False)
     varies: frozenset[str]
     scales: Scales | None = None
 
@@ -69,46 +69,36 @@ def names() -> list[str]:
 def load(name: str) -> App:
     """Read the app ``name``; raises ``UsageError`` for a name that is none, ``AppBuild`` for a bad ``app.toml``."""
     if name not in names():
-        raise errors.UsageError(f"no app named {name!r}", hint=f"known apps: {', '.join(names())}")
+        known = ", ".join(names())
+        raise errors.UsageError(
+            f"no app named {name[:60]!r}", hint=f"known apps: {known}; one of yours is named by its path, as in ./myapp"
+        )
     return read(HERE / name)
 
 
 def read(folder: Path) -> App:
-    """Read the app in ``folder``, whose ``app.toml`` must be complete; raises ``errors.AppBuild`` if it is not."""
-    path = folder / "app.toml"
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return App(
-            name=str(table["name"]),
-            description=str(table["description"]),
-            folder=folder,
-            sources=tuple(map(str, table["sources"])),
-            cflags=tuple(map(str, table["cflags"])),
-            phases=tuple(map(_phase, table.get("phase", []))),
-            system_sources={
-                str(system): tuple(map(str, sources)) for system, sources in table.get("system_sources", {}).items()
-            },
-            source=Source.of(table["source"]) if "source" in table else None,
-        )
-    except (OSError, tomllib.TOMLDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise errors.AppBuild(f"{path}: {error!r}", hint="compare it with the app.toml of the app tour") from error
+    """Read the app in ``folder``; raises ``errors.AppBuild`` with all that is wrong with its ``app.toml``."""
+    table = checked.table(folder)
+    return App(
+        name=table["name"],
+        description=table["description"],
+        folder=folder,
+        sources=tuple(table["sources"]),
+        cflags=tuple(table["cflags"]),
+        phases=tuple(map(_phase, table["phase"])),
+        system_sources={system: tuple(sources) for system, sources in table.get("system_sources", {}).items()},
+        source=Source.of(table["source"]) if "source" in table else None,
+    )
 
 
 def _phase(table: Mapping[str, Any]) -> Phase:
     return Phase(
-        number=int(table["number"]),
-        name=str(table["name"]),
-        question=str(table["question"]),
-        op=str(table["op"]),
-        ops=int(table["ops"]),
-        calls=MappingProxyType({str(call): int(count) for call, count in table.get("calls", {}).items()}),
-        varies=frozenset(map(str, table.get("varies", []))),
-        scales=_scales(table["scales"]) if "scales" in table else None,
+        number=table["number"],
+        name=table["name"],
+        question=table["question"],
+        op=table["op"],
+        ops=table["ops"],
+        calls=MappingProxyType(table["calls"]) if "calls" in table else None,
+        varies=frozenset(table.get("varies", [])),
+        scales=Scales(**table["scales"]) if "scales" in table else None,
     )
-
-
-def _scales(table: Mapping[str, Any]) -> Scales:
-    found = Scales(str(table["series"]), str(table["unit"]), int(table["load"]))
-    if found.load < 1:
-        raise ValueError("a load is at least 1")
-    return found

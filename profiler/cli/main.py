@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from profiler import __version__
 from profiler.cli import (
+    apps,
     demo,
     doctor,
     events,
@@ -34,7 +35,7 @@ from profiler.errors import DiskFull, Interrupted, OutOfMemory, UsageError, Weak
 
 VERBS = (
     run, verify, explain, report, top, syscalls, switches, locks, waits, events, packets, stacks,
-    scale, pack, guests, maps, doctor, demo,
+    scale, pack, apps, guests, maps, doctor, demo,
 )  # fmt: skip
 
 _CODES = """\

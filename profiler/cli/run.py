@@ -1,4 +1,4 @@
-"""``weaklink run APP``: record an app, or a program of the user's, on guests, once per seed."""
+"""``weaklink run APP``: record an app by name or folder, or a program of the user's, on guests, once per seed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from profiler.campaign import Summary
     from profiler.subject import Subject
 
+WINDOW = "exec..exit"
+
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
@@ -22,10 +24,12 @@ def add(verbs: Any) -> None:
         " in DIR already and still hold are kept.",
     )
     parser.add_argument(
-        "app", help="the app, as in tour; or the path of a program for Linux, as in ./server, whose arguments follow --"
+        "app",
+        help="the app, as in tour; or a path: of an app's folder, as in ./myapp, or of a program for Linux, as in"
+        " ./server, whose arguments follow --",
     )
     parser.add_argument(
-        "--window", default="exec..exit", metavar="START[..END]",
+        "--window", default=WINDOW, metavar="START[..END]",
         help="what to record of a program: exec, console:REGEX or symbol:NAME, up to exit, console:REGEX or"
         " symbol:NAME; or marker (default: exec..exit)",
     )  # fmt: skip
@@ -93,25 +97,49 @@ def _files(given: Sequence[str]) -> dict[str, Path]:
 
 
 def _subject(arguments: argparse.Namespace) -> Subject:
-    """Give what is to be run: a program if it is named by a path."""
+    """Give what is to be run: an app by its name, or at a path an app's folder or a program."""
     from profiler.errors import UsageError
     from profiler.subject import Known, Own
 
-    phases = phases_of(arguments)
-    if "/" in arguments.app:
-        from probes.exec.window import Window
+    phases, path = phases_of(arguments), Path(arguments.app)
+    folder = path.parent if path.name == "app.toml" else path
+    if "/" not in arguments.app:
+        _no_program(arguments)
+        return Known(arguments.app, phases)
+    if folder.is_dir():
+        from images import apps
 
-        if phases:
-            raise UsageError("a program has no --phases", hint="say with --window what of it is to be recorded")
-        return Own(
-            Path(arguments.app).absolute(), arguments.arguments, Window.parse(arguments.window), arguments.client,
-            arguments.ops, arguments.op, _files(arguments.files),
-        )  # fmt: skip
+        _no_program(arguments)
+        if not (folder / "app.toml").exists():
+            raise UsageError(
+                f"{folder} has no app.toml", hint="a program is named by its file; `weaklink apps new` begins an app"
+            )
+        return Known(apps.read(folder), phases)
+    from probes.exec.window import Window
+
+    if phases:
+        raise UsageError("a program has no --phases", hint="say with --window what of it is to be recorded")
+    return Own(
+        path.absolute(), arguments.arguments, Window.parse(arguments.window), arguments.client,
+        arguments.ops, arguments.op, _files(arguments.files),
+    )  # fmt: skip
+
+
+def _no_program(arguments: argparse.Namespace) -> None:
+    """Refuse for an app what only a program has."""
+    from profiler.errors import UsageError
+
     if arguments.arguments:
         raise UsageError(
             f"{arguments.app} takes no arguments", hint=f"a program is named by its path, as in ./{arguments.app}"
         )
-    return Known(arguments.app, phases)
+    given = {
+        "--window": arguments.window != WINDOW, "--with": arguments.client, "--file": arguments.files,
+        "--ops": arguments.ops != 1, "--op": arguments.op != "run",
+    }  # fmt: skip
+    wrong = [option for option, value in given.items() if value]
+    if wrong:
+        raise UsageError(f"an app has no {wrong[0]}", hint="its app.toml and its source say what is measured")
 
 
 def record(subject: Subject, guests: str, seeds: str, out: Path, options: argparse.Namespace) -> Summary:

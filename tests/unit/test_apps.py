@@ -190,7 +190,8 @@ def test_an_unknown_target_is_a_usage_error_that_names_the_known_ones(tour: apps
 def test_a_compile_error_names_the_line(tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     folder.mkdir()
-    (folder / "app.toml").write_text("name='broken'\ndescription='d'\nsources=['a.c']\ncflags=[]\n")
+    phase = "[[phase]]\nnumber=1\nname='a'\nquestion='?'\nop='o'\nops=1\n"
+    (folder / "app.toml").write_text(f"name='broken'\ndescription='d'\nsources=['a.c']\ncflags=[]\n{phase}")
     (folder / "a.c").write_text("int main(void) { return nothing; }\n")
     with pytest.raises(errors.AppBuild, match=r"a\.c:1.*\n?.*nothing"):
         apps.build(apps.read(folder), "linux-static", tmp_path / "cache")

@@ -178,5 +178,5 @@ def test_the_crowd_has_series_over_enough_loads() -> None:
 def test_a_load_below_one_is_the_apps_fault(tmp_path: Path) -> None:
     text = (apps.load("crowd").folder / "app.toml").read_text(encoding="utf-8")
     (tmp_path / "app.toml").write_text(text.replace("load = 2 ", "load = 0 ", 1), encoding="utf-8")
-    with pytest.raises(Exception, match="at least 1"):
+    with pytest.raises(Exception, match=r":19: phase\[0\]\.scales\.load: must be an integer from 1"):
         apps.read(tmp_path)

@@ -132,6 +132,19 @@ def test_operations_that_vary_may(tmp_path: Path) -> None:
     assert failures(made(tmp_path, events=edit, app=about)) == []
 
 
+def test_calls_that_nobody_declared_are_named_and_no_failure(tmp_path: Path) -> None:
+    about = synthetic.manifest("linux", 0, synthetic.tour())["app"]
+    number, declared = about["phases"][1]["number"], about["phases"][1].pop("calls")
+    found = made(tmp_path, app=about)
+    seen = {operation: calls for (phase, operation), calls in phase_calls(found).items() if phase == number}
+    assert declared.items() <= seen.items()
+    (check,) = [check for check in verify(found) if check.name == "calls as declared" and check.warn]
+    assert check.ok
+    assert check.phase == about["phases"][1]["name"]
+    assert all(f"{operation} {calls:,}" in check.detail for operation, calls in seen.items())
+    assert failures(found) == []
+
+
 def test_events_outside_phases_do_not_count(tmp_path: Path) -> None:
     stray = {"time": 0, "thread": 0, "kind": "op-enter", "name": "getppid", "value": 0,
              "vcpu": 0, "how": "", "stack": -1}  # fmt: skip
