@@ -7,6 +7,7 @@ The layout and the schemas are those of ``probes.events``; the manifest is decla
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
@@ -33,6 +34,8 @@ if typing.TYPE_CHECKING:
 
 MANIFEST: Final = "manifest.json"
 CONSOLE: Final = "console.log"
+SUMS: Final = "SHA256SUMS"
+"""The digests of all other files, as sha256sum writes them: against damage, not against somebody who wants to lie."""
 CONSOLE_BYTES: Final = 16 << 20
 """The guest's console is kept up to here; what comes later is cut off."""
 MANIFEST_BYTES: Final = 8 << 20
@@ -73,6 +76,7 @@ GROUP: Final = 1 << 20
 """Rows of events that are written at a time, where they come as a table."""
 FILE_BYTES: Final = 4 << 30
 """The largest table, packed or unpacked."""
+_SUMS_BYTES: Final = 1 << 16
 
 _PACKED_EVENTS: Final[Mapping[str, Any]] = types.MappingProxyType({
     "compression": "zstd", "compression_level": 3,
@@ -122,6 +126,8 @@ def write(
                 pq.write_table(table.cast(TABLES[name]), file, compression="zstd", compression_level=3)
         with _synced(half / MANIFEST) as file:
             file.write(text)
+        with _synced(half / SUMS) as file:
+            file.write("".join(f"{_digest(path)}  {path.name}\n" for path in _files(half)).encode())
         _sync_directory(half)
         _rename(half, directory)
         _sync_directory(directory.parent)
@@ -167,6 +173,15 @@ def _synced(path: Path) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.iterdir() if path.name != SUMS)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync_directory(path: Path) -> None:
@@ -288,6 +303,7 @@ class Recording:
             with pq.ParquetFile(path, read_dictionary=strings(name)) as file:
                 check_columns(file.schema_arrow, name, path.name)
                 _check_file(file.metadata, name)
+                check_whole(path)
                 yield file
         except (OSError, pa.ArrowException) as error:
             raise RecordingInvalid(f"{path} cannot be read: {error}"[:500], hint=AGAIN) from error
@@ -305,9 +321,40 @@ def read(directory: Path) -> Recording:
     except (OSError, ValueError, RecursionError) as error:
         raise RecordingInvalid(f"{path} cannot be read: {error}"[:500], hint=AGAIN) from error
     try:
-        return Recording(directory, check_manifest(value))
+        found = Recording(directory, check_manifest(value))
+        check_whole(path)
+        return found
     except RecordingInvalid as error:
         raise RecordingInvalid(f"{directory}: {error}", hint=error.hint) from error
+
+
+def damaged(directory: Path) -> list[str]:
+    """Which files of a recording are not what was written; none where nobody wrote down their digests."""
+    found: list[str] = []
+    for path in _files(directory) if (directory / SUMS).is_file() else []:
+        try:
+            check_whole(path)
+        except (OSError, RecordingInvalid):
+            found.append(path.name)
+    return found
+
+
+def check_whole(path: Path) -> None:
+    """Raise ``RecordingInvalid`` if a file of a recording is not what was written, as far as that was written down."""
+    sums = path.with_name(SUMS)
+    if not sums.exists():
+        return
+    if sums.stat().st_size > _SUMS_BYTES:
+        raise RecordingInvalid(f"{sums} is larger than {_SUMS_BYTES:,} bytes", hint=AGAIN)
+    stat = path.stat()
+    digest = _digest_once(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    if f"{digest}  {path.name}" not in sums.read_bytes().decode(errors="replace").splitlines():
+        raise RecordingInvalid(f"{path} is damaged: its SHA-256 is not that in {SUMS}", hint=AGAIN)
+
+
+@lru_cache(maxsize=4096)
+def _digest_once(path: Path, _inode: int, _size: int, _mtime_ns: int) -> str:
+    return _digest(path)
 
 
 def missing(directory: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """Executes the runs of a plan one after the other, does only what is missing, and leaves nothing half done.
 
 What one run consists of is in ``profiler.recorder``; here is what happens around it: OUT is locked, earlier recordings
-that still hold are kept, a guest that fails does not stop the others, ``OUT/campaign.json`` says what became of them.
+that still hold are kept, a run that fails does not stop the others, ``OUT/campaign.json`` says what became of each.
 """
 
 from __future__ import annotations
@@ -11,18 +11,39 @@ import json
 import os
 import shutil
 import tempfile
+import traceback
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from profiler.errors import DiskFull, UsageError, WeaklinkError, no_room
+from profiler.errors import (
+    CacheUnusable,
+    DiskFull,
+    OutOfMemory,
+    ProbeBuild,
+    ProbeLoad,
+    QemuMissing,
+    ToolMissing,
+    UsageError,
+    WeaklinkError,
+    no_room,
+)
 from profiler.plan import Run
 
 SUMMARY: Final = "campaign.json"
 ROOM_BYTES: Final = 1 << 20
 """A disk with less than this left is taken to be the cause of a run that failed."""
+
+IN_A_ROW: Final = 2
+"""A guest of which so many runs fail one after the other gets no further turn: the next ones would cost as much."""
+
+_OF_ALL: Final = (CacheUnusable, DiskFull, ProbeBuild, ProbeLoad, QemuMissing, ToolMissing, UsageError)
+"""What every other run would meet as well: it ends the campaign."""
+
+_TRACE_CHARACTERS: Final = 4000
 
 _LOCK: Final = ".lock"
 _WORK: Final = ".work-"
@@ -40,7 +61,7 @@ class Result:
 
 
 class RunFailed(Exception):
-    """Carries a guest's failure together with its console out of a recorder, to ``execute`` and no further."""
+    """Carries a failure together with the guest's console out of a recorder, to ``execute`` and no further."""
 
     def __init__(self, failure: WeaklinkError, console: bytes) -> None:
         super().__init__(str(failure))
@@ -81,7 +102,11 @@ class Reporter(Protocol):
 
 @dataclass
 class Summary:
-    """What became of a campaign: one entry per run, in order, and the first failure."""
+    """What became of a campaign: one entry per run, in order, and the first failure.
+
+    The ``state`` of a run is ``waiting``, ``running`` (or was, when this process was killed), ``recorded``, ``kept``,
+    ``failed``, ``interrupted``, or ``given up`` after failures of the same guest.
+    """
 
     about: Mapping[str, Any]
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -91,8 +116,11 @@ class Summary:
         """Put ``campaign.json`` in place, whole."""
         text = json.dumps({"schema": 1, **self.about, "runs": self.runs}, indent=1, ensure_ascii=False)
         half = out / f".{SUMMARY}"
-        half.write_text(text + "\n", encoding="utf-8")
-        half.replace(out / SUMMARY)
+        try:
+            half.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+            half.replace(out / SUMMARY)
+        finally:
+            half.unlink(missing_ok=True)
 
 
 def execute(
@@ -100,31 +128,63 @@ def execute(
 ) -> Summary:
     """Make sure that ``out`` holds a recording of every run; ``about`` goes into ``campaign.json``.
 
-    A failure of a guest ends the runs of that guest only and is found in ``Summary.first_failure``; any other
-    WeaklinkError is raised at once, DiskFull among them.  Recordings made so far stay, whole.
+    A run that fails does not stop the others, and ``Summary.first_failure`` is the first of them; what every other run
+    would meet as well (a full disk, a probe that QEMU refuses) is raised at once.  Recordings made so far stay, whole.
     """
-    summary = Summary(about)
-    given_up: set[str] = set()
+    begun = [{"app": run.app, "guest": str(run.guest), "seed": run.seed.number, "state": "waiting"} for run in runs]
+    summary, in_a_row = Summary(about, begun), Counter[str]()
     with _owned(out), _disk_full_named(out):
         reporter.begin(runs)
-        for run in runs:
-            if str(run.guest) in given_up:
+        for run, entry in zip(runs, summary.runs, strict=True):
+            guest = str(run.guest)
+            if in_a_row[guest] >= IN_A_ROW:
+                entry["state"] = "given up"
+                summary.write(out)
                 continue
-            entry: dict[str, Any] = {"app": run.app, "guest": str(run.guest), "seed": run.seed.number}
-            directory = run.directory(out)
-            try:
-                entry |= _one(run, directory, out, recorder, reporter)
-            except RunFailed as failed:
-                failure = failed.failure
-                log = _keep_console(directory, failed.console)
-                failure.hint = f"{failure.hint}; the whole console is in {log}".removeprefix("; ")
-                entry |= {"state": "failed", "error": _described(failure), "console": str(log.relative_to(out))}
-                reporter.failed(run, failure)
-                given_up.add(str(run.guest))
-                summary.first_failure = summary.first_failure or failure
-            summary.runs.append(entry)
+            entry["state"] = "running"
             summary.write(out)
+            try:
+                entry |= _one(run, run.directory(out), out, recorder, reporter)
+                in_a_row[guest] = 0
+            except Exception as error:
+                failed = error if isinstance(error, RunFailed) else RunFailed(_named(error, out), b"")
+                entry |= _failed(failed, run.directory(out), out)
+                if isinstance(failed.failure, _OF_ALL):
+                    raise failed.failure from error
+                in_a_row[guest] += 1
+                reporter.failed(run, failed.failure)
+                summary.first_failure = summary.first_failure or failed.failure
+            except BaseException:
+                entry["state"] = "interrupted"
+                raise
+            finally:
+                summary.write(out)
     return summary
+
+
+def _named(error: Exception, out: Path) -> WeaklinkError:
+    """Give the failure behind an exception; what nobody foresaw is ours, and its cause is what there is to report."""
+    if isinstance(error, WeaklinkError):
+        return error
+    if isinstance(error, OSError) and no_room(error):
+        return _full(out)
+    if isinstance(error, MemoryError):
+        return OutOfMemory(f"weaklink itself could not have memory: {error or 'for what, Python does not say'}")
+    failure = WeaklinkError(f"{type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
+
+
+def _failed(failed: RunFailed, directory: Path, out: Path) -> dict[str, Any]:
+    """What a failed run leaves: its entry, and its console beside the place of its recording."""
+    failure, evidence = failed.failure, dict[str, Any]()
+    if failed.console:
+        log = _keep_console(directory, failed.console)
+        failure.hint = f"{failure.hint}; the whole console is in {log}".removeprefix("; ")
+        evidence["console"] = str(log.relative_to(out))
+    if (cause := failure.__cause__) is not None and type(failure) is WeaklinkError:
+        evidence["trace"] = "".join(traceback.format_exception(cause))[-_TRACE_CHARACTERS:]
+    return {"state": "failed", "error": _described(failure), **evidence}
 
 
 def _one(run: Run, directory: Path, out: Path, recorder: Recorder, reporter: Reporter) -> dict[str, Any]:
@@ -148,7 +208,7 @@ def _one(run: Run, directory: Path, out: Path, recorder: Recorder, reporter: Rep
 def mismatch(directory: Path, wanted: Mapping[str, Any]) -> str:
     """Why the recording at ``directory`` is not one of the wanted run; empty if it is.
 
-    Only the manifest is read: tables are checked by whoever reads them.
+    What the tables hold is checked by whoever reads them; here, that they are what was written.
     """
     from probes import recording
 
@@ -159,7 +219,9 @@ def mismatch(directory: Path, wanted: Mapping[str, Any]) -> str:
         return "its manifest cannot be read"
     if changed := list(_differences(manifest, wanted)):
         return f"another {', '.join(changed)}"
-    return "a table is missing" if recording.missing(directory) else ""
+    if recording.missing(directory):
+        return "a table is missing"
+    return f"{', '.join(damaged)} is damaged" if (damaged := recording.damaged(directory)) else ""
 
 
 def _differences(have: Any, wanted: Mapping[str, Any], path: str = "") -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 from collections import namedtuple
@@ -160,7 +161,7 @@ def test_a_guest_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
 
     recorder = Recorder(panic)
     summary, told = go(tmp_path, recorder)
-    assert recorder.booted == ["linux 1", "linux+audit=1 1", "linux+audit=1 2"], "and it gets no second turn"
+    assert recorder.booted == ["linux 1", "linux+audit=1 1", "linux 2", "linux+audit=1 2"]
     assert isinstance(summary.first_failure, GuestPanic)
     log = tmp_path / "tour/linux/seed-1.failed.log"
     assert log.read_bytes() == b"Kernel panic\n"
@@ -172,9 +173,57 @@ def test_a_guest_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     assert not log.exists(), "it has succeeded since"
 
 
-@pytest.mark.parametrize("failure", [ProbeBuild("no compiler"), ProbeLoss("does not add up"), KeyboardInterrupt()])
-def test_what_is_not_the_guests_fault_stops_at_once_and_leaves_nothing_half(
-    tmp_path: Path, failure: BaseException
+def states(out: Path) -> list[str]:
+    return [run["state"] for run in json.loads((out / "campaign.json").read_text())["runs"]]
+
+
+def test_one_failed_run_does_not_spoil_its_guests_others(tmp_path: Path) -> None:
+    def fail(run: Run) -> None:
+        if run.seed.number == 1:
+            raise ProbeLoss("does not add up")
+
+    _, told = go(tmp_path, Recorder(fail))
+    assert states(tmp_path) == ["failed", "failed", "recorded", "recorded"]
+    assert told[-1] == "recorded linux+audit=1 2"
+    assert leftovers(tmp_path) == []
+
+
+def test_a_guest_that_fails_again_and_again_is_given_up(tmp_path: Path) -> None:
+    def panic(run: Run) -> None:
+        if str(run.guest) == "linux":
+            raise RunFailed(GuestPanic("gave up"), b"")
+
+    recorder = Recorder(panic)
+    runs = plan("tour", [GuestSpec.parse("linux"), GuestSpec.parse("linux+audit=1")], parse_seeds("4"))
+    execute(runs, tmp_path, recorder, Reporter(), {})
+    assert recorder.booted.count("linux 1") + recorder.booted.count("linux 2") == 2 == campaign.IN_A_ROW
+    assert states(tmp_path) == ["failed", "recorded", "failed", "recorded", *["given up", "recorded"] * 2]
+    assert list(tmp_path.rglob("*.failed.log")) == [], "it said nothing"
+
+
+def test_what_becomes_of_each_run_is_written_as_it_happens(tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+    go(tmp_path, Recorder(lambda run: seen.append(states(tmp_path))))
+    assert seen[1] == ["recorded", "running", "waiting", "waiting"], "should this process be killed"
+
+
+def test_a_damaged_recording_is_made_again(tmp_path: Path) -> None:
+    recorder = Recorder()
+    go(tmp_path, recorder)
+    place = tmp_path / "tour/linux/seed-1"
+    (place / "SHA256SUMS").write_text(f"{hashlib.sha256(b'').hexdigest()}  ledger.parquet\n")
+    (place / "ledger.parquet").write_bytes(b"x")
+    _, told = go(tmp_path, recorder)
+    (again,) = [line for line in told if line.startswith("again")]
+    assert again.startswith("again linux 1: ")
+    assert "ledger.parquet" in again
+
+
+@pytest.mark.parametrize(
+    ("failure", "state"), [(ProbeBuild("no compiler"), "failed"), (KeyboardInterrupt(), "interrupted")]
+)
+def test_what_every_run_would_meet_stops_at_once_and_leaves_nothing_half(
+    tmp_path: Path, failure: BaseException, state: str
 ) -> None:
     def fail(run: Run) -> None:
         if str(run.guest) != "linux":
@@ -184,7 +233,7 @@ def test_what_is_not_the_guests_fault_stops_at_once_and_leaves_nothing_half(
         go(tmp_path, Recorder(fail))
     assert (tmp_path / "tour/linux/seed-1/manifest.json").exists()
     assert leftovers(tmp_path) == []
-    assert len(json.loads((tmp_path / "campaign.json").read_text())["runs"]) == 1
+    assert states(tmp_path) == ["recorded", state, "waiting", "waiting"]
 
 
 @pytest.mark.parametrize(
@@ -216,8 +265,13 @@ def test_any_other_failure_of_the_system_is_not_hidden(tmp_path: Path) -> None:
     def fail(run: Run) -> None:
         raise OSError(errno.EACCES, "Permission denied")
 
-    with pytest.raises(OSError, match="Permission denied"):
-        go(tmp_path, Recorder(fail))
+    summary, _ = go(tmp_path, Recorder(fail))
+    failure = summary.first_failure
+    assert failure is not None
+    assert (failure.exit_code, isinstance(failure.__cause__, OSError)) == (29, True)
+    entry = json.loads((tmp_path / "campaign.json").read_text())["runs"][0]
+    assert "Permission denied" in entry["error"]["message"]
+    assert "in fail" in entry["trace"], "where it happened, for a report"
 
 
 def test_two_campaigns_do_not_share_a_directory(tmp_path: Path) -> None:

@@ -166,8 +166,25 @@ def test_missing_values_and_endless_names_are_refused(tmp_path: Path) -> None:
     for column, value in (("calls", None), ("function", None), ("function", "x" * 5000)):
         table = pa.Table.from_pylist([*rows, {**rows[0], column: value}], schema=lax)
         pq.write_table(table, place / "ledger.parquet")
+        (place / recording.SUMS).unlink(missing_ok=True)  # they say that it is whole
         with pytest.raises(RecordingInvalid, match=r"without a value|5,000 bytes"):
             _ = recording.read(place).ledger
+
+
+def test_a_single_changed_bit_is_noticed_wherever_it_is(tmp_path: Path) -> None:
+    place = one(tmp_path)
+    assert recording.damaged(place) == []
+    for name in ("manifest.json", *(f"{table}.parquet" for table in recording.TABLES)):
+        whole = (place / name).read_bytes()
+        for at in (9, len(whole) // 2, len(whole) - 9):
+            (place / name).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+            assert recording.damaged(place) == [name]
+            with pytest.raises(RecordingInvalid):
+                recording.read(place).table(name.removesuffix(".parquet") if name != "manifest.json" else "ledger")
+        (place / name).write_bytes(whole)
+    (place / recording.SUMS).unlink()
+    assert recording.damaged(place) == [], "nobody wrote down what it was"
+    assert len(recording.read(place).ledger) > 0
 
 
 def test_too_many_rows_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
