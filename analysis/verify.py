@@ -187,9 +187,14 @@ def _clock(recording: Recording, phases: pd.DataFrame) -> Iterator[Check]:
         return
     raw = good["instructions"] + good["rep_iterations"] + good["idle_ns"]
     for name, tsc, total in zip(good["name"], good["tsc"], raw, strict=True):
-        allowed = CLOCK_TOLERANCE if exact else max(CLOCK_TOLERANCE, round(total * CLOCK_TOLERANCE_BLOCK))
+        allowed = clock_tolerance(total, exact=exact)
         detail = f"TSC {tsc:,}, ledger {total:,}: {tsc - total:+,}, {allowed:,} allowed"
         yield Check("the app's TSC agrees", abs(tsc - total) <= allowed, detail, phase=name)
+
+
+def clock_tolerance(total: int, *, exact: bool) -> int:
+    """Instructions by which the app's clock may differ from a window of ``total`` instructions and idle ns."""
+    return CLOCK_TOLERANCE if exact else max(CLOCK_TOLERANCE, round(total * CLOCK_TOLERANCE_BLOCK))
 
 
 def _ops(recording: Recording, phases: pd.DataFrame) -> Iterator[Check]:

@@ -14,7 +14,7 @@ from analysis.comparison import Comparison, Pair, PhaseComparison
 from analysis.rank import Finding
 from analysis.statistics import Change
 from analysis.text import listed, number
-from analysis.views import charts, cycles, difference, flames, overview
+from analysis.views import charts, cycles, difference, failures, flames, overview
 from analysis.views.escape import SAID
 from analysis.views.escape import for_html as safe
 from probes.recording import Recording
@@ -23,12 +23,12 @@ FUNCTIONS: Final = 6
 """Functions named in a row of a table; how many more there are is said."""
 
 
-def render(comparison: Comparison, recordings: Sequence[Recording]) -> str:
-    """The page.  ``recordings`` are those that were compared; all text in them is escaped here."""
-    return "".join(_page(comparison, recordings))
+def render(comparison: Comparison, recordings: Sequence[Recording], failed: Sequence[failures.Failure] = ()) -> str:
+    """The page.  ``recordings`` were compared, runs that ``failed`` were not; all text is escaped here."""
+    return "".join(_page(comparison, recordings, failed))
 
 
-def _page(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[str]:
+def _page(comparison: Comparison, recordings: Sequence[Recording], failed: Sequence[failures.Failure]) -> Iterator[str]:
     from plotly.offline import get_plotlyjs
 
     stacks = list(flames.render(recordings))
@@ -48,12 +48,15 @@ def _page(comparison: Comparison, recordings: Sequence[Recording]) -> Iterator[s
     yield (f"<p>What the app {safe(comparison.app)} asks of a kernel, and what that costs on each guest. Counted are "
            "executed instructions, never time. A string instruction counts once, however much it moves; the bytes that "
            "it moves or sets are shown beside it, as string bytes.</p></header>\n")  # fmt: skip
-    yield '<nav aria-label="Sections"><ul><li><a href="#short">In short</a></li>'
+    yield '<nav aria-label="Sections"><ul>'
+    yield '<li><a href="#failed">Failed runs</a></li>' if failed else ""
+    yield '<li><a href="#short">In short</a></li>'
     yield from (f'<li><a href="#pair-{position}">{safe(pair.other.spec)}</a></li>'
                 for position, pair in enumerate(comparison.pairs))  # fmt: skip
     yield '<li><a href="#charts">Charts</a></li>'
     yield '<li><a href="#flames">Call stacks</a></li>' if stacks else ""
     yield '<li><a href="#guests">Guests</a></li></ul></nav>\n<main>\n'
+    yield from failures.render(failed)
     yield '<section><h2 id="short">In short</h2>\n'
     for pair in comparison.pairs:
         yield from _short(pair)

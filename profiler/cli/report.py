@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from profiler.errors import DiskFull, UsageError, no_room
+from profiler.errors import DiskFull, NotComparable, RecordingInvalid, UsageError, WeaklinkError, no_room
 
 if TYPE_CHECKING:
     from probes.recording import Recording
@@ -21,7 +21,8 @@ def add(verbs: Any) -> None:
     parser: argparse.ArgumentParser = verbs.add_parser(
         "report",
         help="write a page with charts",
-        description="Writes one HTML file that needs no network: an icicle per guest and the table of differences.",
+        description="Writes one HTML file that needs no network: an icicle per guest and the table of differences. Runs"
+        " that failed are in it, with their evidence.",
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="the --out directory of a `weaklink run`")
     parser.add_argument("--against", metavar="GUEST", help="the guest to compare with (default: the first of the run)")
@@ -30,17 +31,59 @@ def add(verbs: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do it."""
+    """Do it: the page is written, whatever is wrong with some of the runs.
+
+    Raises afterwards what is wrong with them: RecordingInvalid, or NotComparable if those that are left are too few.
+    """
+    from analysis.views import failures as view
     from analysis.views import html
+    from profiler.cli import failures
     from profiler.cli.explain import compare
-    from profiler.cli.recordings import load
 
     root: Path = arguments.directory
-    recordings = load(root)
+    recordings, unreadable = _readable(root)
+    failed = failures.of(root) + [
+        view.Failure(place, error.name, str(error), error.hint) for place, error in unreadable
+    ]
     path = arguments.output or root / PAGE
-    replace(path, html.render(compare(recordings, arguments.against or first_guest(root, recordings)), recordings))
+    invalid: WeaklinkError | None = unreadable[0][1] if unreadable else None
+    try:
+        if not recordings:
+            raise RecordingInvalid(f"no run in {root} became a recording", hint=f"see why in {path}")
+        comparison = compare(recordings, arguments.against or first_guest(root, recordings))
+        replace(path, html.render(comparison, recordings, failed))
+    except (NotComparable, RecordingInvalid) as error:
+        if not failed:
+            raise
+        replace(path, view.page("Runs that failed", failed, str(error)))
+        invalid = invalid or error
     print(path)
+    if invalid is not None:
+        raise invalid
     return 0
+
+
+def _readable(root: Path) -> tuple[list[Recording], list[tuple[str, RecordingInvalid]]]:
+    """Give the recordings at or below ``root`` that are whole, and what is wrong with the others."""
+    from probes import recording
+    from profiler.campaign import SUMMARY
+    from profiler.cli.recordings import load
+
+    places = recording.find(root) if root.is_dir() else []
+    if not places and root.is_dir() and (root / SUMMARY).exists():
+        return [], []
+    good: list[Recording] = []
+    bad: list[tuple[str, RecordingInvalid]] = []
+    for place in places:
+        try:
+            one = recording.read(place)
+            if damaged := recording.damaged(place):
+                raise RecordingInvalid(f"{place}: {', '.join(damaged)} is not what was written")
+            _ = one.ledger, one.phases, one.calls  # read now, and kept: an older one has no digests
+            good.append(one)
+        except RecordingInvalid as error:
+            bad.append((str(place.relative_to(root)), error))
+    return (good, bad) if places else (load(root), [])
 
 
 def first_guest(root: Path, recordings: Sequence[Recording]) -> str:
