@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from profiler import __version__
 from profiler.campaign import Result, RunFailed
-from profiler.errors import AppHung, DiskFull, NoBoot, ProbeLoad, UsageError
+from profiler.errors import AppHung, NoBoot, ProbeLoad, ProbeLoss, UsageError
 from profiler.machine import boot, locate, qemu, verdict
 from profiler.machine import vcpus as several
 from profiler.machine.command import CPU, Command
@@ -18,6 +18,8 @@ from profiler.plan import Run
 from profiler.subject import Subject, window_entry
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from images import Bootable, GuestSpec, Loaded, Program
     from images.guests import Guest, Runtime
     from probes.exec.configure import Hooks
@@ -138,8 +140,8 @@ class ExecRecorder:
             _refuse_unknown(run, " ".join(prepared.guest.unknown_options(run.guest, outcome.console)))
             if isinstance(outcome.failure, AppHung | NoBoot) and self._subject.window:
                 outcome.failure.hint += f"; the window {self._subject.window} has not closed"
-            if isinstance(outcome.failure, ProbeLoad | DiskFull):  # so would every other run
-                raise outcome.failure
+            if isinstance(outcome.failure, ProbeLoad):
+                self.plugin.unlink(missing_ok=True)  # should it be another QEMU's, it is built anew next time
             raise RunFailed(outcome.failure, outcome.console)
         _refuse_unknown(run, said.guest.get("unknown_options", ""), prepared.guest.passed_on)
         missed = window.missed(self._subject.window, raw)
@@ -150,7 +152,12 @@ class ExecRecorder:
         self._step("decoding")
         phases = self._subject.said(list(said.phases.values()))
         kernel = [name for name, of, _ in prepared.hooks.functions if of == "kernel"] if self._stacks else []
-        tables = decode.decode(raw, prepared.hooks, phases, maps.load(bootable.kind).shared(kernel))
+        try:
+            tables = decode.decode(raw, prepared.hooks, phases, maps.load(bootable.kind).shared(kernel))
+            if self._vcpus == 1:
+                _hold_against_the_app(tables.phases, exact=self.mode == "exact")
+        except ProbeLoss as loss:
+            raise RunFailed(loss, outcome.console) from loss
         manifest = self._manifest(run)
         manifest["app"] |= {"phases": self._subject.phases(phases), "status": status}
         manifest["guest_reports"] = _reports(said.guest, prepared.guest.reports)
@@ -272,6 +279,22 @@ class ExecRecorder:
 def _reports(said: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
     """What the guest said of itself; where it could not tell, what is known of its kind."""
     return dict(said) | {key: text for key, text in known.items() if said.get(key, "unknown") == "unknown"}
+
+
+def _hold_against_the_app(phases: pa.Table, *, exact: bool) -> None:
+    """Raise ``ProbeLoss`` where the app read another time than the probe counted: nobody knows then which is wrong."""
+    from analysis.verify import clock_tolerance
+
+    for phase in phases.to_pylist():
+        parts = [phase["instructions"], phase["rep_iterations"], phase["idle_ns"]]
+        if phase["status"] != "ok" or phase["tsc"] is None or None in parts:
+            continue
+        total = sum(parts)
+        if abs(phase["tsc"] - total) > clock_tolerance(total, exact=exact):
+            raise ProbeLoss(
+                f"phase {phase['name']} took {phase['tsc']:,} by the app's own clock, and {total:,} by the probe's",
+                hint="the app's markers, or what it says of its phases, may be wrong: compare it with probes/marker.h",
+            )
 
 
 def _refuse_unknown(run: Run, words: str, passed_on: Collection[str] = ()) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,13 +15,16 @@ from pathlib import Path
 from typing import Final
 
 from profiler.errors import WeaklinkError
-from profiler.machine import control, launch
+from profiler.machine import control, launch, private
 from profiler.machine.command import Command
 from profiler.machine.console import PREFIX, Console, Conversation
 from profiler.machine.verdict import Evidence, judge, panic_pattern
 
 STEP_S: Final = 0.25
 """How often limits are looked at, in seconds."""
+
+AWAY_S: Final = 5.0
+"""A gap between two looks after which this process was stopped (Ctrl-Z, a suspended host), and not the guest slow."""
 
 PANIC_TAIL_S: Final = 2.0
 """How long a guest may go on talking after a panic: the trace follows the message."""
@@ -106,8 +108,8 @@ def run(
     says yes to a line, that is enough, and QEMU is killed.  A failure of the guest is returned in the outcome together
     with its console; what interrupts us (Ctrl-C) passes through after QEMU has been killed.
     """
-    with tempfile.TemporaryDirectory(prefix="weaklink-") as private:  # mkdtemp: mode 0700
-        socket, stderr_path = Path(private, "qmp.sock"), Path(private, "stderr")
+    with private.directory() as place:
+        socket, stderr_path = place / "qmp.sock", place / "stderr"
         started = command(socket)
         with stderr_path.open("wb") as stderr, _started(started, stderr.fileno()) as process:
             watch = _Watch(process, limits or Limits(), panics, on_line, until, unaware)
@@ -170,7 +172,8 @@ class _Watch:
         self._panic = panic_pattern(panics)
         self._panicked: float | None = None
         self._unaware, self._over_since, self._seen_all = unaware, math.inf, False
-        self._started = self._moved = time.monotonic()
+        self._started = self._moved = self._looked = time.monotonic()
+        self._unwatched_s = self._boot_watched_s = 0.0
 
     @property
     def over_gently(self) -> bool:
@@ -182,6 +185,7 @@ class _Watch:
         while not (self.console.ended or self.conversation.done or self.conversation.error):
             line = self.console.line(STEP_S)
             now = time.monotonic()
+            self._notice_absence(now)
             if line is not None:
                 self._take(line, now)
                 if self._until(line):
@@ -219,6 +223,7 @@ class _Watch:
             self.lines.append(line)
         if self.conversation.ready and not was_ready:
             self.boot_s, self.boot_cpu_s = now - self._started, _cpu_seconds(self._process.pid)
+            self._boot_watched_s = self.boot_cpu_s - self._unwatched_s
         if self._panicked is None and self._panic is not None and self._panic.search(line):
             self._panicked = now
         self._moved = now
@@ -240,10 +245,19 @@ class _Watch:
         known = self.conversation.status is not None or not self._unaware.with_status
         return known or now - self._over_since > STATUS_S
 
+    def _notice_absence(self, now: float) -> None:
+        """Leave out of the limits what QEMU used while nobody heard it: what it said by then is still in the pipe."""
+        if now - self._looked > AWAY_S:
+            cpu_s = _cpu_seconds(self._process.pid)
+            self._unwatched_s += max(0.0, cpu_s - self.cpu_s)
+            self.cpu_s, self._moved = max(self.cpu_s, cpu_s), now
+        self._looked = now
+
     def _look_at_limits(self, now: float) -> None:
         cpu_s = _cpu_seconds(self._process.pid)
         if cpu_s > self.cpu_s:
             self.cpu_s, self._moved = cpu_s, now
+        cpu_s -= self._unwatched_s
         limits = self._limits
         if self.console_bytes is not None and self.console.read > self.console_bytes:
             self.limit = f"more than {self.console_bytes >> 20} MiB on the console"
@@ -253,8 +267,8 @@ class _Watch:
             if cpu_s > limits.boot_s:
                 self.limit = f"not booted after {limits.boot_s:.0f} CPU seconds"
         else:
-            allowed = limits.run_s * max(1.0, self.boot_cpu_s / USUAL_BOOT_S)
-            if cpu_s - self.boot_cpu_s > allowed:
+            allowed = limits.run_s * max(1.0, self._boot_watched_s / USUAL_BOOT_S)
+            if cpu_s - self._boot_watched_s > allowed:
                 self.limit = f"not done after {allowed:.0f} CPU seconds"
 
 

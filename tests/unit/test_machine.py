@@ -27,7 +27,7 @@ from profiler.errors import (
     QemuMissing,
     WeaklinkError,
 )  # fmt: skip
-from profiler.machine import boot, qemu, verdict
+from profiler.machine import boot, private, qemu, verdict
 from profiler.machine.boot import Limits, Outcome
 from profiler.machine.command import Command
 from profiler.machine.console import Conversation
@@ -346,7 +346,7 @@ boot.run(lambda socket: Command(
 
 
 def test_nothing_private_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boot.tempfile, "tempdir", str(tmp_path / "t"))
+    monkeypatch.setattr(private.tempfile, "tempdir", str(tmp_path / "t"))
     (tmp_path / "t").mkdir()
     seen = []
 
@@ -362,3 +362,23 @@ def test_nothing_private_is_left_behind(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_quoted_tail_is_bounded() -> None:
     failure = judge(Evidence(["x" * 5000] * 5000, Conversation(), exit_code=1))
     assert len(str(failure)) < 200 * verdict.TAIL_LINES
+
+
+# -- the directory of a QEMU -------------------------------------------------------------------------------------------
+
+
+def test_what_a_killed_process_left_is_swept_and_what_lives_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private.tempfile, "tempdir", str(tmp_path))
+    with private.directory() as mine:
+        left, young = tmp_path / f"{private.PREFIX}left", tmp_path / f"{private.PREFIX}young"
+        for place in (left, young):
+            place.mkdir()
+            (place / "lock").touch()
+        for place in (left, mine):
+            os.utime(place, (0, 0))
+        with private.directory() as other:
+            assert {path.name for path in tmp_path.iterdir()} == {mine.name, other.name, young.name}
+            assert other.stat().st_mode & 0o777 == 0o700
+    assert list(tmp_path.iterdir()) == [young]

@@ -196,7 +196,9 @@ int main(void)
 		other = waitpid(-1, &status, 0); /* what lost its parent is ours too */
 	while (other != app && (other > 0 || errno == EINTR));
 	if (WIFSIGNALED(status))
-		printf("init: the app was killed by signal %d\n", WTERMSIG(status));
+		printf("weaklink: signal %d\n", WTERMSIG(status));
+	else if (WEXITSTATUS(status))
+		printf("weaklink: exit %d\n", WEXITSTATUS(status));
 	else
 		printf("init: the app ended with status %d\n", WEXITSTATUS(status));
 	end();
