@@ -59,7 +59,7 @@ def add(
     Raises ``UsageError`` for a name that is taken (unless ``replacing``), a file that is no such kernel, or symbols of
     another; ``ArtifactCorrupt``, ``DiskFull``.
     """
-    _free(name)
+    check_free(name)
     if kind not in kinds():
         raise UsageError(f"there is no kind of guest {kind[:40]!r}", hint=f"kinds: {', '.join(kinds())}")
     if len(provenance) > _LONGEST_PROVENANCE or not provenance.isprintable():
@@ -143,7 +143,13 @@ def load(name: str, cache: Path) -> guests.Guest:
     )  # fmt: skip
 
 
-def _free(name: str) -> None:
+def registered(name: str, cache: Path) -> Added | None:
+    """Give the registration of a guest that was added, None if there is none or it cannot be read."""
+    return _read(name, cache)
+
+
+def check_free(name: str) -> None:
+    """Raise ``UsageError`` unless a kernel may be added under a name, as far as names go."""
     GuestSpec(name)
     if name in guests.names() and not guests.load(name).kernelless:
         raise UsageError(f"guest {name} comes with weaklink", hint="choose another name")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from images import added, guests, store
+from images import added, guests, store, upstream
 from images.model import Bootable, GuestInfo, GuestSpec, Program
 from profiler.errors import ArtifactCorrupt, ArtifactUnavailable, UsageError
 
@@ -18,7 +18,7 @@ def check(spec: GuestSpec, cache: Path | None = None) -> guests.Guest:
     home = _home(cache)
     guest = added.load(spec.name, home)
     if guest.kernelless:
-        raise ArtifactUnavailable(f"there is no kernel of guest {guest.name} here", hint=f"add one: {_adding(guest)}")
+        raise ArtifactUnavailable(f"there is no kernel of guest {guest.name} here", hint=_getting(guest))
     guest.runtime(spec.runtime)
     for option in spec.options:
         if option.partition("=")[0].replace("-", "_") in guest.reserved:
@@ -80,7 +80,7 @@ def list_guests(cache: Path | None = None) -> list[GuestInfo]:
                 sha256=kernel.sha256 if kernel else "",
                 state="ready" if kernel else missing,
                 runtimes=tuple(guest.runtimes),
-                description=f"add it: {_adding(guest)}" if guest.kernelless else guest.description,
+                description=_getting(guest) if guest.kernelless else guest.description,
             )
         )
     return listing
@@ -110,8 +110,11 @@ def _state(name: str, cache: Path) -> str:
     return "ok" if kernel and store.intact(place) else "changed"
 
 
-def _adding(guest: guests.Guest) -> str:
-    return f"weaklink guests add {guest.name} --kind {guest.kind} --kernel FILE"
+def _getting(guest: guests.Guest) -> str:
+    """Say how a guest gets a kernel; a release is fetched if that is all that it needs."""
+    adding = f"weaklink guests add {guest.name} --kind {guest.kind} {upstream.giving(guest.kind)}"
+    pulling = f"weaklink guests pull {guest.name}"
+    return f"get it: {pulling}, or add yours: {adding}" if upstream.complete(guest.kind) else f"add it: {adding}"
 
 
 def _every(cache: Path) -> list[str]:

@@ -51,6 +51,27 @@ def resolve(meta: str, pattern: str) -> Package:
     raise _unavailable(f"package {meta} names no kernel package that matches {pattern}")
 
 
+def named(pattern: str, version: str) -> Package:
+    """Find the package whose name matches and whose version is ``version`` or begins with it, as 6.1 does.
+
+    Raises ``ArtifactUnavailable`` with the versions that there are if there is none, or more than one.
+    """
+    wanted, prefix = re.compile(pattern), re.match(r"[a-z-]*", pattern)
+    assert prefix is not None
+    names = [name for name in _apt_cache("pkgnames", prefix[0]).split() if wanted.fullmatch(name)]
+    found = _records(_apt_cache("show", "--all-versions", *names)) if names else []
+    # A package that only depends on the kernel's has the same version, and nothing in it.
+    there = {package.version: package for package in sorted(found, key=lambda package: package.size)}
+    fitting = [each for each in there if each == version or re.match(re.escape(version) + r"[.~+-]", each)]
+    if version in fitting or len(fitting) == 1:
+        return there[version if version in fitting else fitting[0]]
+    said = f"more than one version that begins with {version[:40]}" if fitting else f"no version {version[:40]}"
+    raise ArtifactUnavailable(
+        f"apt's lists have {said}; they have {', '.join(sorted(there)) or 'none at all'}",
+        hint="say one of these, or add a kernel that you have: weaklink guests add NAME --kind linux --kernel FILE",
+    )
+
+
 def download(package: Package, directory: Path) -> Path:
     """Fetch ``package`` into ``directory`` (which must be writable) and check its digest.
 
@@ -131,17 +152,27 @@ def _take(deb: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, target: 
 
 
 def _describe(name: str) -> Package:
-    fields: dict[str, str] = {}
-    for line in _apt_cache("show", "--no-all-versions", name).splitlines():
-        if not line.strip():
-            break
-        key, colon, value = line.partition(": ")
-        if colon and not line.startswith(" "):
-            fields.setdefault(key, value.strip())
-    version, digest, size = (fields.get(key, "") for key in ("Version", "SHA256", "Size"))
-    if not _WORD.fullmatch(version) or not _SHA256.fullmatch(digest) or not size.isdecimal():
+    """Give the version of a package that apt would install."""
+    found = _records(_apt_cache("show", "--no-all-versions", name))
+    if not found:
         raise _unavailable(f"apt's lists give no version, size and SHA-256 of {name}")
-    return Package(name, version, digest, int(size))
+    return found[0]
+
+
+def _records(text: str) -> list[Package]:
+    """Read what apt-cache shows of packages: those of which name, version, size and digest are there."""
+    found = []
+    for record in re.split(r"\n\s*\n", text):
+        fields: dict[str, str] = {}
+        for line in record.splitlines():
+            key, colon, value = line.partition(": ")
+            if colon and not line.startswith(" "):
+                fields.setdefault(key, value.strip())
+        name, version, digest, size = (fields.get(key, "") for key in ("Package", "Version", "SHA256", "Size"))
+        sound = _WORD.fullmatch(name) and _WORD.fullmatch(version) and _SHA256.fullmatch(digest)
+        if sound and size.isdecimal():
+            found.append(Package(name, version, digest, int(size)))
+    return found
 
 
 def _apt_cache(*arguments: str) -> str:

@@ -2,13 +2,14 @@
 
 ``guest.toml`` is data: ``kind`` names the folder whose builder makes it bootable, ``like`` another guest whose keys
 hold where they are not given.  The folder of a kind has what holds for every kernel of that kind, those that the user
-adds (``images.added``) included.  A builder module has five functions::
+adds (``images.added``) included.  A builder module has these functions::
 
     prepare(guest, spec, program, arguments, *, cache, work, progress) -> Bootable
     ready(guest, *, cache) -> KernelImage | None        what is in the cache already, without fetching anything
     place(guest, *, cache) -> Path | None               the directory that its kernel is or should be in
     sysroot(guest, *, cache, progress) -> Path | None   what programs are built against; None: this machine's own
     adopt(given, directory, progress)                   take a kernel of the user's, or say what the file is instead
+    fetch(guest, version, *, cache, replacing, progress) -> KernelImage     where guest.toml has a ``source``
 """
 
 from __future__ import annotations
@@ -146,6 +147,15 @@ class Builder(Protocol):
         """Put the files of a user's kernel into ``directory``; ``version`` and more to write down beside them.
 
         Raises ``UsageError`` for a file that is something else, saying what, and ``ArtifactCorrupt``.
+        """
+
+    def fetch(
+        self, guest: Guest, version: str, *, cache: Path, replacing: bool, progress: Callable[[str], None]
+    ) -> KernelImage:
+        """Fetch the kernel of a guest that has a ``source`` (the others have no such function), unless it is here.
+
+        ``version`` is one that the source has, "" for the one of before or the newest.  ``UsageError`` if the guest has
+        another one already and it is not to be ``replacing`` that; ``ArtifactUnavailable``, ``ArtifactCorrupt``.
         """
 
     def sysroot(self, guest: Guest, *, cache: Path, progress: Callable[[str], None]) -> Path | None:

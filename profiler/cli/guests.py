@@ -7,17 +7,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from profiler.cli import pull
+
 
 def add(verbs: Any) -> None:
     """Declare the verbs."""
     from images import kinds  # looks into a folder, imports nothing
 
     parser: argparse.ArgumentParser = verbs.add_parser(
-        "guests", help="list guests, add a kernel of your own", description="What can be booted."
+        "guests", help="list guests, fetch a released kernel, add one of your own", description="What can be booted."
     )
     inner = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     listing = inner.add_parser("list", help="one line per guest", description="One line per guest; fetches nothing.")
     listing.set_defaults(run=run)
+    pull.add(inner)
     adding = inner.add_parser(
         "add", help="add a kernel of your own",
         description="Copies a kernel and its symbols into the cache and makes them a guest of that name, which boots as"

@@ -19,7 +19,7 @@ PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "d
 PROGRAMS = ("weaklink", "./weaklink-dev", "just", "python -m")
 STANDS_FOR = {
     "APP": "tour", "A,B": "linux,linux+audit=1", "N": "3", "DIR": "out", "GUEST": "linux", "FILE": "page.html",
-    "KIND": "linux", "MACHINE": "zen3",
+    "KIND": "linux", "MACHINE": "zen3", "SECONDS": "30",
 }  # fmt: skip
 OWN_PATH = re.compile(r"(?:profiler|images|probes|analysis|tests|docs)/(?:[\w.-]+/)*(?:[\w-]+\.\w+)?")
 

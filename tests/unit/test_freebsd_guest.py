@@ -21,7 +21,15 @@ from images.elf import Elf
 from images.guests.freebsd import base, builder, entry, iso, own
 from images.model import Given
 from profiler.cli.main import main
-from profiler.errors import ArtifactUnavailable, DiskFull, GuestPanic, NoBoot, UsageError, WeaklinkError
+from profiler.errors import (
+    ArtifactCorrupt,
+    ArtifactUnavailable,
+    DiskFull,
+    GuestPanic,
+    NoBoot,
+    UsageError,
+    WeaklinkError,
+)
 from profiler.machine.console import Conversation
 from profiler.machine.verdict import Evidence, judge
 from tests.unit import test_added
@@ -218,16 +226,27 @@ def test_an_archive_is_as_good_as_its_directory(place: Path) -> None:
     assert {name for name in found if name.endswith(".h")} == {f"usr/include/{name}" for name in names}
 
 
-def test_an_archive_leads_nowhere_else(place: Path) -> None:
+@pytest.mark.parametrize("name", ["usr/include/../../../../evil.h", "/usr/include/absolute.h", "a/.."])
+def test_an_archive_that_leads_elsewhere_is_refused(place: Path, name: str) -> None:
     with tarfile.open(place / "base.tar", "w") as archive:
-        for name in ("usr/include/../../../../evil.h", "/usr/include/absolute.h", "usr/include/sys/param.h"):
-            member = tarfile.TarInfo(name)
-            member.size = 3
+        for path in ("usr/include/sys/param.h", name):
+            member = tarfile.TarInfo(path)
+            member.size = 4
             archive.addfile(member, io.BytesIO(b"evil"))
-    with pytest.raises(UsageError, match="is no FreeBSD base"):
+    with pytest.raises(ArtifactCorrupt, match="it holds the path"):
         base.adopt(place / "base.tar", place / "out.tar")
     with tarfile.open(place / "out.tar") as kept:
         assert kept.getnames() == ["usr/include/sys/param.h"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE])
+def test_a_device_where_a_file_is_wanted_is_refused(place: Path, kind: bytes) -> None:
+    with tarfile.open(place / "base.tar", "w") as archive:
+        member = tarfile.TarInfo("usr/include/sys/param.h")
+        member.type = kind
+        archive.addfile(member)
+    with pytest.raises(ArtifactCorrupt, match="no plain file"):
+        base.adopt(place / "base.tar", place / "out.tar")
 
 
 @pytest.mark.parametrize(
@@ -273,7 +292,7 @@ def test_what_is_no_base_is_named(place: Path) -> None:
     with pytest.raises(UsageError, match=r"no usr/lib/libc\.a"):
         add(place, kernel(), given_base=write_base(place / "base", leave_out="libc.a"))
     (place / "text").write_text("hello\n")
-    with pytest.raises(UsageError, match="no archive of a base"):
+    with pytest.raises(UsageError, match="text is no archive"):
         add(place, kernel(), given_base=place / "text")
     (place / "cut.txz").write_bytes(b"\xfd7zXZ\0" + bytes(100))
     with pytest.raises(WeaklinkError, match=r"cut\.txz"):

@@ -15,11 +15,12 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.resources import files as resources
 from pathlib import Path, PurePosixPath
-from typing import IO, Final
+from typing import Final
 
-from images import compiler
+from images import compiler, unpack
 from images.apps import freebsd
 from images.intake import plain
 from images.store import disk_full_named, sha256_file
@@ -30,6 +31,8 @@ INIT: Final = "init"
 
 _WANTED: Final = "give the base.txz of a FreeBSD release for amd64, or the directory that it was unpacked into"
 _LARGEST: Final = 512 << 20
+_LARGEST_UNPACKED: Final = 4 << 30  # bytes of an archive, with what is not wanted
+_CHUNK: Final = 1 << 20
 _MOST_FILES: Final = 50_000
 _LEFT_OUT: Final = (f"{freebsd.HEADERS}/c++/",)
 _LIBRARIES: Final = frozenset(f"{freebsd.LIBRARIES}/{name}" for name in freebsd.PARTS)
@@ -85,33 +88,24 @@ def _of_archive(path: Path) -> Iterator[tuple[str, bytes]]:
         raise UsageError(f"--base {str(path)!r:.300} is neither a directory nor a file", hint=_WANTED)
     contents: dict[str, bytes] = {}  # at hand for links: an archive is not to be unpacked once more for each
     links: dict[str, str] = {}
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                name = member.name.removeprefix("./")
-                if not _wanted(name):
-                    continue
-                if member.issym():
-                    links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
-                elif member.islnk():
-                    links[name] = posixpath.normpath(member.linkname)
-                if not member.isfile():
-                    continue
-                if member.size > _LARGEST:
-                    raise UsageError(f"{plain(path)} is larger than any base", hint=_WANTED)
-                content: IO[bytes] | None = archive.extractfile(member)
-                assert content is not None
-                contents[name] = content.read()
+    with unpack.content(path, _LARGEST_UNPACKED) as file:
+        for name, member, inside in unpack.members(file, plain(path), _WANTED):
+            if not _wanted(name) or member.isdir():
+                continue
+            if member.issym():
+                links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
+            elif member.islnk():
+                links[name] = posixpath.normpath(member.linkname)
+            elif inside is None:
+                raise ArtifactCorrupt(f"{plain(path)} is refused: {name[:80]!r} is no plain file", hint="copy it again")
+            elif member.size > _LARGEST:
+                raise UsageError(f"{plain(path)} is larger than any base", hint=_WANTED)
+            else:
+                contents[name] = b"".join(iter(partial(inside.read, _CHUNK), b""))
                 yield name, contents[name]
-            for name, target in links.items():
-                if target in contents:
-                    yield name, contents[target]
-    except (tarfile.TarError, EOFError, KeyError) as error:
-        raise UsageError(f"{plain(path)} is no archive of a base: {error}", hint=_WANTED) from error
-    except Exception as error:  # lzma and zlib have an error class each
-        if isinstance(error, UsageError | OSError):
-            raise
-        raise ArtifactCorrupt(f"{plain(path)} is damaged: {error}", hint="copy it again") from error
+    for name, target in links.items():  # one that leads elsewhere is left out
+        if target in contents:
+            yield name, contents[target]
 
 
 def system(kernels_place: Path, progress: Callable[[str], None]) -> Path:

@@ -111,17 +111,41 @@ def command_line(guest: Guest, spec: GuestSpec, init_args: Sequence[str], more: 
     return line
 
 
-def _kernel(guest: Guest, cache: Path, progress: Callable[[str], None]) -> KernelImage:
+def fetch(
+    guest: Guest, version: str, *, cache: Path, replacing: bool, progress: Callable[[str], None]
+) -> KernelImage:  # fmt: skip
+    """See ``images.guests.Builder``."""
+    pinned = _pinned(guest, cache)
+    if version and not (pinned and pinned.version == version):
+        package = debian.named(guest.source["kernel_package"], version)
+    elif replacing:
+        package = debian.resolve(guest.source["package"], guest.source["kernel_package"])
+    else:
+        return _kernel(guest, cache, progress)
+    if pinned and pinned != package and not replacing:
+        raise UsageError(
+            f"guest {guest.name} is {pinned.name} {pinned.version} here, so that recordings can be compared",
+            hint=f"say --replace to have {package.version} in its place",
+        )
+    return _kernel(guest, cache, progress, package)
+
+
+def _kernel(
+    guest: Guest, cache: Path, progress: Callable[[str], None], wanted: debian.Package | None = None
+) -> KernelImage:
+    """Give the guest's kernel, that of the package ``wanted`` or of the one that it was before."""
     if guest.added:
         return kernels.checked(guest, cache, *_FILES)
-    home = place(guest, cache=cache)
+    home = place(guest, cache=cache) if wanted is None else None
     if home and (image := _checked(home)):
         return image
     parent = cache / "kernels"
     with store.locked(
         parent / ".lock", lambda: progress(f"{guest.name}: another weaklink is preparing a kernel, waiting for it")
     ):
-        package = _pinned(guest, cache) or debian.resolve(guest.source["package"], guest.source["kernel_package"])
+        package = wanted or _pinned(guest, cache) or debian.resolve(
+            guest.source["package"], guest.source["kernel_package"]
+        )  # fmt: skip
         home = parent / package.sha256
         if image := _checked(home):  # made meanwhile by somebody else, or under another guest's name
             store.write_json(_pin(guest, cache), asdict(package))
