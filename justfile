@@ -35,6 +35,10 @@ bench *ARGUMENTS: setup
 equality *ARGUMENTS: setup
     python -m tests.equality {{ ARGUMENTS }}
 
+# damaged recordings, consoles and kernels, made at random: what do their readers make of them? exits 1 on any crash
+fuzz *ARGUMENTS: setup
+    python -m tests.fuzz {{ ARGUMENTS }}
+
 # what explain says against what is known: planted causes, predictions, guests against themselves; exits 1 on any miss
 truth *ARGUMENTS: setup
     python -m tests.truth {{ ARGUMENTS }}

@@ -18,6 +18,11 @@ MAGIC: Final = b"\x7fELF"
 X86_64: Final = 62
 EXECUTABLE: Final = 2
 SHARED: Final = 3
+DAMAGE: Final = (
+    OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, MemoryError,
+    RuntimeError, struct.error,
+)  # fmt: skip
+"""What pyelftools trips over when a file lies about itself."""
 MACHINES: Final = {
     2: "SPARC", 3: "32-bit x86", 8: "MIPS", 20: "PowerPC", 21: "64-bit PowerPC", 22: "S/390", 40: "32-bit ARM",
     43: "64-bit SPARC", X86_64: "x86-64", 183: "64-bit ARM", 243: "RISC-V", 258: "LoongArch",

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from images.elf import DAMAGE
 from images.store import sha256_file
 from profiler.errors import UsageError
 
@@ -176,8 +177,9 @@ def _read(path: Path) -> _Dynamic:
                             paths[tag.entry.d_tag] = tuple(entry for entry in text.split(":") if entry)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", hint="give a program of this machine") from error
-    except (ELFError, UnicodeDecodeError, ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
-        raise UsageError(f"{path} is not an ELF program, or is damaged: {error}", hint="give a program") from error
+    except (*DAMAGE, ELFError) as error:
+        why = f"{path} is not an ELF program, or is damaged: {error}"[:500]
+        raise UsageError(why, hint="give a program") from error
     runpath = paths.get("DT_RUNPATH")
     rpath = paths.get("DT_RPATH", ()) if runpath is None else ()
     return _Dynamic(interpreter, soname, tuple(needed), rpath, runpath)
@@ -185,6 +187,6 @@ def _read(path: Path) -> _Dynamic:
 
 def _missing(name: str, wanting: Path) -> UsageError:
     return UsageError(
-        f"{wanting} needs {name}, which is not on this machine",
+        f"{wanting} needs {name if name.isprintable() else ascii(name)}, which is not on this machine",
         hint="install the package that has it, or name its directory in LD_LIBRARY_PATH",
     )

@@ -21,9 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from probes import recording
+from probes import recording, tables
 from probes.manifest import check_manifest
-from probes.recording import CONSOLE, CONSOLE_BYTES, TABLES, Recording, check_columns, check_values
+from probes.recording import CONSOLE, CONSOLE_BYTES, Recording
+from probes.tables import TABLES
 from profiler.errors import DiskFull, RecordingInvalid, UsageError, no_room
 
 SUFFIX: Final = ".recordings"
@@ -53,9 +54,11 @@ class Packed(Recording):
         """See ``Recording.table``."""
         whole = self.tables(name)
         mine = whole.filter(pc.equal(whole[_OWNER.name], self.number)).drop_columns([_OWNER.name])
+        tables.check_rows(mine.num_rows, name)
+        tables.check_keys(mine, name, f"{self.directory} ({name})")
         mine = mine if columns is None else mine.select(list(columns))
         # The names of other recordings are none of this one's.
-        plain = pa.schema([pa.field(f.name, recording.plain(f.type), f.nullable) for f in mine.schema])
+        plain = pa.schema([pa.field(f.name, tables.plain(f.type), f.nullable) for f in mine.schema])
         again = [c.dictionary_encode() if pa.types.is_string(c.type) else c for c in mine.cast(plain).columns]
         return pa.table(again, schema=pa.schema([f.with_type(c.type) for f, c in zip(plain, again, strict=True)]))
 
@@ -124,7 +127,7 @@ def read(file: Path) -> list[Recording]:
         _refuse(file, "has no list of recordings")
     unpacked: dict[str, pa.Table] = {}
 
-    def tables(name: str) -> pa.Table:
+    def unpacked_once(name: str) -> pa.Table:
         if name not in unpacked:
             unpacked[name] = _unpacked(file, name, len(described))
         return unpacked[name]
@@ -140,7 +143,7 @@ def read(file: Path) -> list[Recording]:
         except RecordingInvalid as error:
             raise RecordingInvalid(f"{file / entry['place']}: {error}"[:500], hint=_HINT) from error
         console = entry["console"].encode("latin-1", "replace")[:CONSOLE_BYTES]
-        found.append(Packed(file / entry["place"], manifest, tables, number, console))
+        found.append(Packed(file / entry["place"], manifest, unpacked_once, number, console))
     return found
 
 
@@ -183,7 +186,7 @@ def _of_phases(events: pa.Table, phases: frozenset[int]) -> pa.Table:
 def _packed(name: str, table: pa.Table) -> bytes:
     """A table of all recordings as Parquet: sorted by what it is about, and then by whose it is."""
     about = {"ledger": ("phase", "operation", "layer", "function", "role", "space"), "calls": ("phase", "operation")}
-    plain = [pa.field(f.name, recording.plain(f.type), f.nullable) for f in table.schema]
+    plain = [pa.field(f.name, tables.plain(f.type), f.nullable) for f in table.schema]
     table = table.cast(pa.schema(plain))
     keys = [*about.get(name, ()), _OWNER.name]
     if name in about:
@@ -197,21 +200,22 @@ def _packed(name: str, table: pa.Table) -> bytes:
 
 def _unpacked(file: Path, name: str, recordings: int) -> pa.Table:
     where = f"{file} ({name})"
-    try:
-        content = io.BytesIO(_read_member(file, f"{name}.parquet"))
-        with pq.ParquetFile(content, read_dictionary=recording.strings(name)) as packed:
-            unpacked = recording.unpacked_bytes(packed.metadata)
-            if unpacked > _BYTES:
-                _refuse(file, f"has a table {name} of {unpacked:,} bytes")
-            if packed.schema_arrow.names[:1] != [_OWNER.name]:
-                _refuse(file, f"does not say whose the rows of {name} are")
-            check_columns(packed.schema_arrow.remove(0), name, where)
-            if packed.metadata.num_rows * _row_bytes(name) > _TABLE_BYTES:
-                _refuse(file, f"has a table {name} of {packed.metadata.num_rows:,} rows")
-            table = packed.read().unify_dictionaries()
-    except pa.ArrowException as error:
-        raise RecordingInvalid(f"{where} cannot be read: {error}"[:500], hint=_HINT) from error
-    check_values(table.drop_columns([_OWNER.name]), name, where)
+
+    def check(packed: pq.ParquetFile) -> None:
+        unpacked, rows = tables.unpacked_bytes(packed.metadata), tables.rows_of(packed.metadata)
+        if unpacked > _BYTES:
+            _refuse(file, f"has a table {name} of {unpacked:,} bytes")
+        schema = packed.schema_arrow
+        if schema.names[:1] != [_OWNER.name] or schema.field(0).type != _OWNER.type:
+            _refuse(file, f"does not say whose the rows of {name} are")
+        tables.check_columns(schema.remove(0), name, where)
+        if rows * _row_bytes(name) > _TABLE_BYTES:
+            _refuse(file, f"has a table {name} of {rows:,} rows")
+
+    content = pa.py_buffer(_read_member(file, f"{name}.parquet"))
+    with tables.opened(content, name, where, _HINT, check) as packed:
+        table = packed.read().unify_dictionaries()
+        tables.check_values(table.drop_columns([_OWNER.name]), name, where)
     owners = pc.min_max(table[_OWNER.name]).as_py()
     if table.num_rows and (table[_OWNER.name].null_count or owners["min"] < 0 or owners["max"] >= recordings):
         _refuse(file, f"has rows of {name} that are nobody's")

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from probes.events import CALLS
+from probes.manifest import AGAIN
 from profiler.errors import RecordingInvalid
 
 INTERRUPT: Final = "interrupt"
@@ -75,7 +76,7 @@ def count(events: Iterable[pa.RecordBatch], *, cut: bool = False) -> pa.Table:
 
 
 def _unpaired() -> RecordingInvalid:
-    return RecordingInvalid("the phases' begin and end events are not paired")
+    return RecordingInvalid("the phases' begin and end events are not paired", hint=AGAIN)
 
 
 def _codes(column: Any) -> tuple[np.ndarray, list[str]]:

@@ -199,7 +199,7 @@ def _check(value: object, want: Any, where: str) -> None:
             _wrong(where, "an object")
         for key, item in value.items():
             _check(key, args[0], f"a key of {where}")
-            _check(item, args[1], f"{where}.{key:.80}")
+            _check(item, args[1], f"{where}.{key if key.isprintable() else ascii(key):.80}")
     elif origin is Literal:
         if value not in args:
             _wrong(where, " or ".join(map(str, args)))

@@ -21,12 +21,21 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from probes.calls import Counter, count
-from probes.events import CALLS, COSTLY, EVENTS, FRAMES, LEDGER, LOCKS, PHASES, STACKS, THREADS
+from probes.events import EVENTS
 from probes.manifest import AGAIN, Manifest, check_manifest
+from probes.tables import (
+    TABLES,
+    check_columns,
+    check_keys,
+    check_rows,
+    check_values,
+    opened,
+    rows_of,
+    unpacked_bytes,
+)  # fmt: skip
 from profiler.errors import DiskFull, RecordingInvalid, no_room
 
 if typing.TYPE_CHECKING:
@@ -39,37 +48,7 @@ SUMS: Final = "SHA256SUMS"
 CONSOLE_BYTES: Final = 16 << 20
 """The guest's console is kept up to here; what comes later is cut off."""
 MANIFEST_BYTES: Final = 8 << 20
-STRING_BYTES: Final = 4096
-"""The longest name in a table; C++ symbols of unikernels reach about 1 KB."""
-
-TABLES: Final[Mapping[str, pa.Schema]] = types.MappingProxyType(
-    {
-        "ledger": LEDGER,
-        "phases": PHASES,
-        "calls": CALLS,
-        "events": EVENTS,
-        "threads": THREADS,
-        "locks": LOCKS,
-        "costly": COSTLY,
-        "frames": FRAMES,
-        "stacks": STACKS,
-    }
-)
 _NEEDED: Final = ("ledger", "phases", "calls", "events")
-ROWS: Final[Mapping[str, int]] = types.MappingProxyType(
-    {
-        "ledger": 5_000_000,
-        "phases": 200,
-        "calls": 200_000,
-        "events": 200_000_000,
-        "threads": 1_000_000,
-        "locks": 1_000_000,
-        "costly": 5_000_000,
-        "frames": 5_000_000,
-        "stacks": 20_000_000,
-    }
-)
-"""The most rows a table may have.  Phase numbers are 0..199; the most events seen in a window were 18 million."""
 BATCH: Final = 1 << 17
 """Rows that ``Recording.batches`` reads at a time."""
 GROUP: Final = 1 << 20
@@ -109,7 +88,7 @@ def write(
     for name, table in given.items():
         check_columns(table.schema, name, f"table {name}")
         if isinstance(table, pa.Table):
-            _check_rows(table.num_rows, name)
+            check_rows(table.num_rows, name)
     text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
     if len(text) > MANIFEST_BYTES:
         raise RecordingInvalid(f"the manifest has {len(text):,} bytes, more than {MANIFEST_BYTES:,}")
@@ -153,7 +132,7 @@ def _write_events(path: Path, events: pa.Table | pa.RecordBatchReader, *, lost: 
     with _synced(path) as file, pq.ParquetWriter(file, EVENTS, **_PACKED_EVENTS) as writer:
         for batch in pieces:
             rows += batch.num_rows
-            _check_rows(rows, "events")
+            check_rows(rows, "events")
             if counted:
                 counter.add(batch)
             writer.write_batch(batch)
@@ -280,7 +259,8 @@ class Recording:
         """
         with self._opened(name) as file:
             table = file.read(columns=None if columns is None else list(columns)).unify_dictionaries()
-        check_values(table, name, str(self.directory / f"{name}.parquet"))
+            check_values(table, name, str(self.directory / f"{name}.parquet"))
+            check_keys(table, name, str(self.directory / f"{name}.parquet"))
         return table
 
     def batches(self, name: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -295,18 +275,20 @@ class Recording:
                     check_values(pa.Table.from_batches([batch]), name, str(self.directory / f"{name}.parquet"))
                     yield batch
 
-    @contextlib.contextmanager
-    def _opened(self, name: str) -> Iterator[pq.ParquetFile]:
+    def _opened(self, name: str) -> contextlib.AbstractContextManager[pq.ParquetFile]:
         path = self.directory / f"{name}.parquet"
-        try:
-            # Dictionaries bound what repeated long names can cost in memory.
-            with pq.ParquetFile(path, read_dictionary=strings(name)) as file:
-                check_columns(file.schema_arrow, name, path.name)
-                _check_file(file.metadata, name)
-                check_whole(path)
-                yield file
-        except (OSError, pa.ArrowException) as error:
-            raise RecordingInvalid(f"{path} cannot be read: {error}"[:500], hint=AGAIN) from error
+
+        def check(file: pq.ParquetFile) -> None:
+            check_columns(file.schema_arrow, name, path.name)
+            check_rows(rows_of(file.metadata), name)
+            unpacked = unpacked_bytes(file.metadata)
+            if unpacked > FILE_BYTES:
+                raise RecordingInvalid(
+                    f"table {name} unpacks to {unpacked:,} bytes, more than {FILE_BYTES:,}", hint=AGAIN
+                )
+            check_whole(path)
+
+        return opened(path, name, str(path), AGAIN, check)
 
 
 def read(directory: Path) -> Recording:
@@ -342,7 +324,7 @@ def damaged(directory: Path) -> list[str]:
 def check_whole(path: Path) -> None:
     """Raise ``RecordingInvalid`` if a file of a recording is not what was written, as far as that was written down."""
     sums = path.with_name(SUMS)
-    if not sums.exists():
+    if not sums.is_file():
         return
     if sums.stat().st_size > _SUMS_BYTES:
         raise RecordingInvalid(f"{sums} is larger than {_SUMS_BYTES:,} bytes", hint=AGAIN)
@@ -373,63 +355,6 @@ def find(root: Path) -> list[Path]:
     return sorted(found)
 
 
-def check_values(table: pa.Table, name: str, where: str) -> None:
-    """Raise ``RecordingInvalid`` for a name that is too long or a null where none may be; dictionaries are unified."""
-    for column in table.columns:
-        if pa.types.is_dictionary(column.type):
-            for chunk in column.chunks[:1]:  # unified: every chunk has the same dictionary
-                longest = pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0
-                if longest > STRING_BYTES:
-                    raise RecordingInvalid(f"{where} holds a name of {longest:,} bytes", hint=AGAIN)
-    for field, column in zip(table.schema, table.columns, strict=True):
-        if column.null_count and not TABLES[name].field(field.name).nullable:
-            raise RecordingInvalid(f"{where} has rows without a value", hint=AGAIN)
-
-
 def no_constant(text: str) -> NoReturn:
     """For ``json.loads``, which would read Infinity and NaN."""
     raise ValueError(f"{text} is not a number")
-
-
-def strings(name: str) -> list[str]:
-    """Which columns of a table are strings."""
-    return [column.name for column in TABLES[name] if not pa.types.is_integer(column.type)]
-
-
-def check_columns(schema: pa.Schema, name: str, where: str) -> None:
-    """Raise ``RecordingInvalid`` unless a table has the columns of TABLES, in order and of their types."""
-    want = TABLES[name]
-    if list(schema.names) != list(want.names):
-        extra = [column for column in schema.names if column not in want.names]
-        lacking = [column for column in want.names if column not in schema.names]
-        detail = f"unknown: {', '.join(extra) or '-'}; missing: {', '.join(lacking) or '-'}"
-        raise RecordingInvalid(f"{where} does not have the columns it should ({detail})"[:500], hint=AGAIN)
-    for column in want.names:
-        if plain(schema.field(column).type) != plain(want.field(column).type):
-            raise RecordingInvalid(
-                f"{where}: column {column} is {schema.field(column).type}, not {want.field(column).type}", hint=AGAIN
-            )
-
-
-def plain(kind: pa.DataType) -> pa.DataType:
-    """The type that a reader cares about: how strings are packed makes no difference."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return pa.string() if pa.types.is_large_string(kind) else kind
-
-
-def _check_rows(rows: int, name: str) -> None:
-    if rows > ROWS[name]:
-        raise RecordingInvalid(f"table {name} has {rows:,} rows, more than {ROWS[name]:,}", hint="Run fewer phases.")
-
-
-def _check_file(metadata: pq.FileMetaData, name: str) -> None:
-    _check_rows(metadata.num_rows, name)
-    unpacked = unpacked_bytes(metadata)
-    if unpacked > FILE_BYTES:
-        raise RecordingInvalid(f"table {name} unpacks to {unpacked:,} bytes, more than {FILE_BYTES:,}", hint=AGAIN)
-
-
-def unpacked_bytes(metadata: pq.FileMetaData) -> int:
-    """How many bytes a Parquet file says that it has, unpacked."""
-    return sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))

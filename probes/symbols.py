@@ -39,13 +39,14 @@ _BORDER: Final = re.compile(r"_{0,2}[se]?(init|exit)?text|\w+_(start|end|begin|s
 _SYMBOL_TYPE: Final = np.dtype(
     [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
 )  # Elf64_Sym
+_LAST: Final = (1 << 64) - 1
 _NOTYPE, _FUNC, _GNU_IFUNC = 0, 2, 10
 _SHF_EXECINSTR: Final = 4
-# What readers of binary formats trip over when a file lies about itself.
-_DAMAGE: Final = (
-    OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError,
-    NotImplementedError, struct.error,
+DAMAGE: Final = (
+    OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, MemoryError,
+    RuntimeError, struct.error,
 )  # fmt: skip
+"""What readers of binary formats trip over when a file lies about itself."""
 
 
 class _Raw(NamedTuple):
@@ -145,14 +146,14 @@ class SymbolTable:
                     for number, section in enumerate(elf.iter_sections())
                     if section["sh_flags"] & _SHF_EXECINSTR
                 ]
-        except (*_DAMAGE, ELFError) as error:
+        except (*DAMAGE, ELFError) as error:
             raise _corrupt(path, str(error)) from error
-        code = {number: (start, start + size) for number, start, size, _ in sections}
+        code = {number: (start, min(start + size, _LAST)) for number, start, size, _ in sections}
         kind = symbols["info"] & 15
         wanted = np.isin(symbols["section"], list(code)) & np.isin(kind, (_NOTYPE, _FUNC, _GNU_IFUNC))
         # The linker's jump stubs have no symbols; a static program has them too, for functions with several versions.
         stubs = [(start, size, name) for _, start, size, name in sections if name.startswith((".plt", ".iplt"))]
-        raws = [_Raw(start, size, f"[{name}]", False, start + size) for start, size, name in stubs if size]
+        raws = [_Raw(at, size, f"[{name}]", False, min(at + size, _LAST)) for at, size, name in stubs if size]
         for entry in symbols[wanted].tolist():
             at, info, _, section, value, size = entry
             end = strings.find(b"\0", at, at + _LONGEST_NAME)
@@ -237,7 +238,7 @@ def elf_symbols(path: Path) -> tuple[npt.NDArray[Any], bytes]:
             if file.read(4) != b"\x7fELF":
                 return np.zeros(0, dtype=_SYMBOL_TYPE), b""
             return _elf_symbols(ELFFile(file))
-    except (*_DAMAGE, ELFError) as error:
+    except (*DAMAGE, ELFError) as error:
         raise _corrupt(path, str(error)) from error
 
 

@@ -33,6 +33,19 @@ def no_memory(said: str) -> bool:
     return os.strerror(errno.ENOMEM) in said or "no memory for" in said or "failed to allocate" in said
 
 
+def shown(text: str) -> str:
+    """``text`` as it may be written on a terminal: without control, format, bidi and half characters; lines stay lines.
+
+    Messages quote what guests, recordings and kernel files hold.
+    """
+    if text.replace("\n", "").isprintable():
+        return text
+    from unicodedata import category
+
+    spaced = (" " if letter == "\t" or category(letter)[0] == "Z" else letter for letter in text)
+    return "".join(letter for letter in spaced if letter == "\n" or category(letter)[0] != "C")
+
+
 class WeaklinkError(Exception):
     """A bug of weaklink: nobody foresaw what happened, or one of weaklink's own tables is wrong."""
 
@@ -46,8 +59,8 @@ class WeaklinkError(Exception):
     )
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint or self.ways[0]
+        super().__init__(shown(message))
+        self.hint = shown(hint or self.ways[0])
 
     @classmethod
     def section(cls) -> str:

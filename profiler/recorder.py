@@ -118,6 +118,7 @@ class ExecRecorder:
 
         from probes import maps, recording
         from probes.exec import build, decode, window
+        from probes.tables import TABLES
 
         prepared = self.prepared
         assert prepared is not None, "prepare comes first"
@@ -170,7 +171,7 @@ class ExecRecorder:
         manifest["cost"] = {"wall_s": outcome.wall_s, "cpu_s": outcome.cpu_s, "boot_s": outcome.boot_s}
         manifest["console"] = {"malformed": said.malformed, "dropped_bytes": outcome.console_dropped}
         self._step("writing")
-        decoded = {name: getattr(tables, name) for name in recording.TABLES if name != "calls"}  # counted from events
+        decoded = {name: getattr(tables, name) for name in TABLES if name != "calls"}  # counted from events
         recording.write(directory, manifest, decoded, outcome.console)
         instructions = int(pc.sum(tables.phases["instructions"]).as_py() or 0)
         return Result(

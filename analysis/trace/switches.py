@@ -58,8 +58,8 @@ def answer(trace: Trace, *, pairs: bool = False) -> Answer:
         _add(rows, line, found, trace.threads.role_of(line.threads)[found.thread] != ROLES.index("idle"))
         _spent(times, line, trace)
     columns = rows.columns()
-    switched = columns["switched"].astype(bool)
-    if not switched.any():
+    switched = columns["switched"].astype(bool) if columns else None
+    if switched is None or not switched.any():
         raise NothingToShow(
             f"{trace.guest} has no switch{trace.who} in {trace.where}", hint=trace.hint("context switches")
         )

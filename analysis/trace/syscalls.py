@@ -39,7 +39,7 @@ def answer(trace: Trace, *, nested: bool = False) -> Answer:
         never += _never_returned(line, calls)
         _add(rows, line, calls)
     columns = rows.columns()
-    if not len(columns["name"]):
+    if not columns or not len(columns["name"]):
         what, seen = ("bare system calls", "system calls") if nested else ("operations", "operations")
         linked = "where the app is linked with the kernel its calls are no system calls: leave out --nested"
         hint = trace.hint(seen, other=linked) if nested and trace.thread is None else trace.hint(seen)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from probes.events import EVENT_KINDS, HOWS
+from probes.manifest import AGAIN
 from probes.recording import Recording
 from profiler.errors import NothingToShow, RecordingInvalid
 
@@ -124,7 +125,7 @@ def windows(recording: Recording, phases: Collection[int], kinds: Collection[str
         for edge in edges:
             number, opens = int(rows["value"][edge]), rows["kind"][edge] == KIND["phase-begin"]
             if opens != (part is None) or (part is not None and part.phase != number):
-                raise RecordingInvalid("the phases' begin and end events are not paired")
+                raise RecordingInvalid("the phases' begin and end events are not paired", hint=AGAIN)
             if part is None:
                 part = _Part(number, int(rows["time"][edge]))
                 part.running[int(rows["vcpu"][edge])] = int(rows["thread"][edge])

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from probes.symbols import DAMAGE
 from profiler.errors import ArtifactCorrupt
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class Code:
                 self._segments = [(segment["p_vaddr"], segment.data()) for segment in loaded if segment["p_filesz"]]
                 ranges = [(s["p_vaddr"], s["p_vaddr"] + s["p_memsz"], s["p_flags"]) for s in loaded]
                 tls = [segment for segment in segments if segment["p_type"] == "PT_TLS"]
-        except (OSError, ELFError) as error:
-            raise ArtifactCorrupt(f"{elf.name}: {error}", hint="is this the kernel that was booted?") from error
+        except (*DAMAGE, ELFError) as error:
+            raise ArtifactCorrupt(f"{elf.name}: {error}"[:500], hint="is this the kernel that was booted?") from error
         self.executable = [(start, end) for start, end, flags in ranges if flags & 1]  # PF_X
         self.writable = [(start, end) for start, end, flags in ranges if flags & 2]  # PF_W
         self.first = min((start for start, _, _ in ranges), default=0)

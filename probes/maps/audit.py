@@ -20,6 +20,7 @@ from probes import names
 from probes.maps.index import NO_SOURCE, Sources, fold, invert
 from probes.maps.layers import UNATTRIBUTED, Map
 from probes.maps.rules import Rules, parse
+from probes.symbols import DAMAGE
 from profiler.errors import UsageError
 
 
@@ -109,9 +110,10 @@ def of_kernel(path: Path, top: str) -> Sources:
 
     try:
         found = read(path)
-    except (OSError, ValueError, ELFError, DWARFError) as error:
+    except (*DAMAGE, ELFError, DWARFError) as error:
         raise UsageError(
-            f"{path.name}: {error}", hint="give the kernel's ELF file with debugging information"
+            f"{path.name}: {error or type(error).__name__}"[:500],
+            hint="give the kernel's ELF file with debugging information",
         ) from error
     shorter: dict[str, set[str]] = {}
     for source, symbols in found.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,6 +24,9 @@ LINE_BYTES: Final = 4096
 PREFIX: Final = "weaklink: "
 MALFORMED_KEPT: Final = 100
 _LINE: Final = re.compile(rb"[^\n]{0,%d}\n|[^\n]{%d}" % (LINE_BYTES - 1, LINE_BYTES))
+# As many as are there: a guest that writes empty lines writes a lot of them.  From the beginning on, for a long line
+# that comes in pieces would else be looked at from each of its bytes on.
+_LINES: Final = re.compile(rb"\A(?:%b)+" % _LINE.pattern)
 
 
 def visible(text: str) -> str:
@@ -49,40 +53,41 @@ class Console:
         from pexpect import fdpexpect
 
         self._spawn = fdpexpect.fdspawn(descriptor, maxread=65536, use_poll=True)
-        self._kept: list[bytes] = []
-        self._size = 0
+        self._kept = bytearray()
+        self._heard: deque[bytes] = deque()
         self.dropped = 0
         self.ended = False
 
     @property
     def read(self) -> int:
         """How many bytes came in all."""
-        return self._size + self.dropped
+        return len(self._kept) + self.dropped
 
     @property
     def log(self) -> bytes:
         """All that was read, up to LOG_BYTES, as the guest wrote it."""
-        return b"".join(self._kept)
+        return bytes(self._kept)
 
     def line(self, timeout_s: float) -> str | None:
         """The next line, safe to show, without its end; None after ``timeout_s`` or, with ``ended`` set, at the end."""
         import pexpect
 
+        if self._heard:
+            return self._keep(self._heard.popleft())
         if self.ended:
             return None
-        found = self._spawn.expect([_LINE, pexpect.EOF, pexpect.TIMEOUT], timeout=timeout_s)
+        found = self._spawn.expect([_LINES, pexpect.EOF, pexpect.TIMEOUT], timeout=timeout_s)
         if found == 2:
             return None
         if found == 1:
             self.ended = True
             return self._keep(self._spawn.before) if self._spawn.before else None
-        return self._keep(self._spawn.match.group())
+        self._heard.extend(_LINE.findall(self._spawn.match.group()))
+        return self._keep(self._heard.popleft())
 
     def _keep(self, raw: bytes) -> str:
-        room = LOG_BYTES - self._size
-        if room > 0:
-            self._kept.append(raw[:room])
-            self._size += len(self._kept[-1])
+        room = LOG_BYTES - len(self._kept)
+        self._kept += raw[:room]
         self.dropped += max(0, len(raw) - room)
         return visible(raw.decode("utf-8", errors="replace").rstrip("\r\n"))
 

@@ -75,7 +75,9 @@ def test_a_command_is_understood(page: str, command: str) -> None:
             module = words[1]
             assert words[0] == "-m"
             assert importlib.util.find_spec(module), f"{page}: there is no module {module}"
-            source = (ROOT / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
+            place = ROOT / module.replace(".", "/")
+            file = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
+            source = file.read_text(encoding="utf-8")
             for option in (word for word in words if word.startswith("--")):
                 assert f'"{option}"' in source, f"{page}: {module} has no {option}"
         else:

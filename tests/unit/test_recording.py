@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from probes import recording
+from probes import tables as tables_of
 from profiler.errors import DiskFull, ProbeLoss, RecordingInvalid
 from tests import synthetic
 from tests.conftest import SmallDisk
@@ -189,7 +190,7 @@ def test_a_single_changed_bit_is_noticed_wherever_it_is(tmp_path: Path) -> None:
 
 def test_too_many_rows_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = one(tmp_path)
-    monkeypatch.setattr(recording, "ROWS", {"ledger": 3, "phases": 200, "events": 200})
+    monkeypatch.setattr(tables_of, "ROWS", {"ledger": 3, "phases": 200, "events": 200})
     with pytest.raises(RecordingInvalid, match="more than 3"):
         _ = recording.read(place).ledger
 
@@ -278,7 +279,7 @@ def test_a_stream_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_too_many_events_are_refused_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     phases = synthetic.tour()
     tables = synthetic.tables(phases, 0)
-    monkeypatch.setattr(recording, "ROWS", {**recording.ROWS, "events": 15})
+    monkeypatch.setattr(tables_of, "ROWS", {**tables_of.ROWS, "events": 15})
     with pytest.raises(RecordingInvalid, match="more than 15"):
         recording.write(tmp_path / "r", synthetic.manifest("linux", 0, phases), streamed(tables), b"")
     assert list(tmp_path.iterdir()) == []

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes import recording
 from probes.symbols import SymbolTable, find_data
+from probes.tables import STRING_BYTES
 from profiler.errors import ArtifactCorrupt
 from tests import machine_code
 
@@ -138,7 +138,7 @@ class TestListing:
         short, first, second = SymbolTable.from_nm(f"1000 4 T f\n2000 4 T {begins}a\n3000 4 T {begins}b\n").names
         assert short == "f"
         assert first != second
-        assert all(3900 < len(f"deferred:{name}".encode()) < recording.STRING_BYTES for name in (first, second))
+        assert all(3900 < len(f"deferred:{name}".encode()) < STRING_BYTES for name in (first, second))
 
 
 ASSEMBLY = """

@@ -15,7 +15,7 @@ from images.fitting import check_places, unfit
 from images.guests.freebsd import base, entry
 from images.intake import plain, taken
 from images.model import Given
-from profiler.errors import UsageError
+from profiler.errors import ArtifactCorrupt, UsageError
 
 KERNEL, BOOT, SYMBOLS = "kernel.elf", "boot.elf", "symbols.elf"
 """The kernel as it was given, as it is started (``entry``), and its symbols where they were given."""
@@ -105,5 +105,7 @@ def _held(kernel: Elf, own: Sequence[Symbol], other: Elf, name: str) -> list[Sym
 def _physical(kernel: Elf, address: int) -> int:
     """Give the physical address of a variable: it may lie behind what the file has of its segment."""
     below = [segment for segment in kernel.segments if segment.virtual <= address]
+    if not below:
+        raise ArtifactCorrupt("a variable of the kernel is in none of its parts", hint="copy or build it again")
     last = max(below, key=lambda segment: segment.virtual)
     return address - last.virtual + last.physical

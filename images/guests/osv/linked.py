@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from images.elf import DAMAGE
 from images.model import Loaded
 from profiler.errors import UsageError
 
@@ -85,5 +86,5 @@ def _read(path: Path) -> _File:
                 elf["e_type"] == "ET_DYN", parts[0].p_vaddr, parts[-1].p_vaddr + parts[-1].p_memsz,
                 max(parts[0].p_align, 1), tuple(needed),
             )  # fmt: skip
-    except (ELFError, LookupError, UnicodeDecodeError, AttributeError) as error:
+    except (*DAMAGE, ELFError) as error:
         raise UsageError(f"{path} is no program or library that can be loaded", hint="give another") from error

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from probes.exec import decode, frames
-from tests import fuzz_decoder
-from tests.fuzz_decoder import Sample, doubled, fuzz, read
+from tests.fuzz import decoder, harness
+from tests.fuzz.__main__ import TARGETS
+from tests.fuzz.decoder import Sample, doubled, read
+from tests.fuzz.harness import fuzz
 from tests.unit.test_exec_decode import CELLS, COSTLY_SEEN, SAID, hooks, summary, write, write_costly
 
 NODES = [(0, -1), (0, -1), (0, 0), (2, 1), (3, 2), (4, 3), (4, -3), (4, -4), (2, -2), (2, -1)]
@@ -38,10 +40,10 @@ def samples(tmp_path: Path) -> list[Sample]:
 def test_damaged_files_are_tables_or_told_as_damaged(samples: list[Sample], tmp_path: Path) -> None:
     for number, sample in enumerate(samples):
         (tmp_path / str(number)).mkdir()
-        assert fuzz_decoder.check(sample, sample.files, tmp_path / str(number)), "the samples are sound"
-    result = fuzz(samples, 4)
+        assert decoder.check(sample, sample.files, tmp_path / str(number)), "the samples are sound"
+    result = fuzz(decoder.target(samples), 4)
     assert not result.failures
-    assert 0 < result.tables < result.done
+    assert 0 < result.sound < result.done
 
 
 def too_long() -> None:
@@ -73,13 +75,36 @@ def test_what_goes_wrong_is_found(
         wrong()
 
     monkeypatch.setattr(decode, "decode", decode_wrongly)
-    monkeypatch.setattr(fuzz_decoder, "CPU_S", 0.2)
-    monkeypatch.setattr(fuzz_decoder, "WALL_S", 1.0)
-    result = fuzz(samples, 60, first=7, only=True)
+    monkeypatch.setattr(harness, "CPU_S", 0.2)
+    monkeypatch.setattr(harness, "WALL_S", 1.0 if wrong is hang else 30.0)
+    result = fuzz(decoder.target(samples), 60, first=7, only=True)
     assert list(result.failures) == [7]
     assert said in result.failures[7]
 
 
 def test_a_seed_is_the_same_files_each_time(samples: list[Sample]) -> None:
+    target = decoder.target(samples)
     for seed in range(200):
-        assert fuzz_decoder.damaged(samples, seed)[1] == fuzz_decoder.damaged(samples, seed)[1]
+        assert harness.case(target, seed)[1] == harness.case(target, seed)[1]
+
+
+@pytest.mark.parametrize("name", ["recording", "verbs", "console", "symbols"])
+def test_the_others_find_nothing_in_a_moment(name: str, tmp_path: Path) -> None:
+    target = TARGETS[name](tmp_path)
+    assert target is not None
+    result = fuzz(target, 1)
+    assert not result.failures
+    assert result.done
+
+
+def test_what_is_written_elsewhere_is_found(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+
+    def check(_: Any, files: harness.Files, place: Path) -> bool:
+        (place / "here").write_bytes(b"")
+        elsewhere.write_bytes(b"")
+        return True
+
+    result = fuzz(harness.Target(lambda random: (None, {}), check), 60, only=True)
+    assert str(elsewhere) in result.failures[0]
+    assert "here" not in result.failures[0].replace("elsewhere", "")

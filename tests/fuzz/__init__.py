@@ -1,0 +1,1 @@
+"""What somebody else has written, damaged at random: see ``__main__``."""
