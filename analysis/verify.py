@@ -198,12 +198,16 @@ def clock_tolerance(total: int, *, exact: bool) -> int:
 
 
 def _ops(recording: Recording, phases: pd.DataFrame) -> Iterator[Check]:
-    done = dict(zip(phases.index.tolist(), zip(phases["status"], phases["ops"], strict=True), strict=True))
+    columns = phases["status"], phases["ops"], phases["name"]
+    done = dict(zip(phases.index.tolist(), zip(*columns, strict=True), strict=True))
     declared = recording.manifest["app"]["phases"]
     for phase in declared:
-        status, ops = done.get(phase["number"], ("not run", 0))
+        status, ops, name = done.get(phase["number"], ("not run", 0, ""))
         if status == "not run":
             yield Check("ops as declared", False, "not run", phase=phase["name"])
+        elif name != phase["name"]:
+            detail = f"the app calls phase {phase['number']} {name}, and declares {phase['name']}"
+            yield Check("ops as declared", False, detail, phase=phase["name"])
         elif status == "ok":
             detail = f"{ops:,} done, {phase['ops']:,} declared"
             yield Check("ops as declared", ops == phase["ops"], detail, phase=phase["name"])
@@ -238,17 +242,18 @@ def _calls(recording: Recording, phases: pd.DataFrame) -> Iterator[Check]:
         number = phase["number"]
         if number not in phases.index or phases.at[number, "status"] != "ok":
             continue
-        here = _of_phase(seen, number)
-        if "calls" not in phase:
-            said = ", ".join(f"{operation} {found:,}" for operation, found in here.items()) or "none"
-            yield Check("calls as declared", True, f"none are declared; seen: {said}", phase=phase["name"], warn=True)
-            continue
+        here, declared = _of_phase(seen, number), phase.get("calls")
         # What an app does not declare, the kernel does on its own: faults, interrupts.
         for operation in (PAGE_FAULT, INTERRUPT):
-            if operation not in phase["calls"]:
+            if operation not in (declared or {}):
                 here.pop(operation, None)
-        checked = sorted((here.keys() | phase["calls"].keys()) - set(phase["varies"]))
-        pairs = {operation: (phase["calls"].get(operation, 0), here.get(operation, 0)) for operation in checked}
+        if declared is None:
+            said = ", ".join(f"{operation} = {found}" for operation, found in sorted(here.items()))
+            said = f"none are declared; seen: {{ {said} }}"
+            yield Check("calls as declared", True, said, phase=phase["name"], warn=True)
+            continue
+        checked = sorted((here.keys() | declared.keys()) - set(phase["varies"]))
+        pairs = {operation: (declared.get(operation, 0), here.get(operation, 0)) for operation in checked}
         off = [f"{operation} expected {expected:,}, seen {found:,}" for operation, (expected, found) in pairs.items()
                if expected != found]  # fmt: skip
         agreed = ", ".join(f"{operation} {found:,}" for operation, (_, found) in pairs.items()) or "none"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from images import Bootable, GuestSpec, Loaded, Program
     from images.guests import Guest, Runtime
     from probes.exec.configure import Hooks
+    from probes.exec.said import Phase
 
 TOOL: Final = f"weaklink {__version__}"
 
@@ -174,9 +175,8 @@ class ExecRecorder:
         decoded = {name: getattr(tables, name) for name in TABLES if name != "calls"}  # counted from events
         recording.write(directory, manifest, decoded, outcome.console)
         instructions = int(pc.sum(tables.phases["instructions"]).as_py() or 0)
-        return Result(
-            instructions, outcome.boot_s, outcome.wall_s, tuple(_warnings(said.malformed, tables.lost_events))
-        )
+        warnings = _warnings(said.malformed, tables.lost_events, phases)
+        return Result(instructions, outcome.boot_s, outcome.wall_s, tuple(warnings))
 
     def _located(self, run: Run, bootable: Bootable) -> Bootable:
         """The same, with all that the guest's loader puts into the app's memory."""
@@ -308,6 +308,7 @@ def _refuse_unknown(run: Run, words: str, passed_on: Collection[str] = ()) -> No
         )
 
 
-def _warnings(malformed: Sequence[str], lost: int) -> list[str]:
+def _warnings(malformed: Sequence[str], lost: int, phases: Sequence[Phase]) -> list[str]:
     warnings = [f"console: {line}" for line in malformed[:3]]
+    warnings += [f"phase {one.name} failed: {one.reason}" for one in phases if one.status == "failed"][:3]
     return warnings + ([f"the probe lost {lost} events"] if lost else [])

@@ -56,7 +56,7 @@ class Job:
     def linked(self, objects: list[str]) -> list[str]:
         """Give what linking is told besides: the objects, and what goes with them."""
         words = freebsd.link(self.sysroot, objects) if self.sysroot is not None else objects
-        return [*self.target.link, *words]
+        return [*self.target.link, *words, *self.target.libraries]
 
     def sources(self) -> list[str]:
         """Give what is compiled, by the names in ``files``."""
@@ -79,7 +79,7 @@ class Job:
         target = self.target
         flags = [flag.replace(str(self.sysroot), "") for flag in self.flags()]
         libc = self.sysroot / target.libc if self.sysroot is not None else compiler.libc(target.libc)
-        parts = [self.source_digest(), compiler.toolchain(libc), target.name, flags, target.link]
+        parts = [self.source_digest(), compiler.toolchain(libc), target.name, flags, target.link, target.libraries]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -146,9 +146,9 @@ def _with_libraries(program: Program) -> Program:
     return replace(program, interpreter=interpreter, libraries=files)
 
 
-def _run(words: list[str], folder: Path) -> str:
+def _run(job: Job, words: list[str], folder: Path) -> str:
     """Run the compiler in ``folder``; raise ``errors.AppBuild`` with its first lines if it fails."""
-    hint = "the app's sources do not compile here"
+    hint = f"the sources in {job.app.folder} do not compile for {job.target.name}"
     return compiler.run([compiler.COMPILER, *words], folder, "the app", hint=hint)
 
 
@@ -160,8 +160,8 @@ def _compile(job: Job, scratch: Path, cache: Path) -> None:
     flags = [*job.flags(), f"-ffile-prefix-map={scratch}=."]
     objects = [f"{source.replace('/', '-')}.o" for source in job.sources()]
     for source, object_ in zip(job.sources(), objects, strict=True):
-        _run([*flags, *INCLUDE, "-c", source, "-o", object_], scratch)
-    _run([*flags, *job.linked(objects), "-o", f"out/{job.app.name}"], scratch)
+        _run(job, [*flags, *INCLUDE, "-c", source, "-o", object_], scratch)
+    _run(job, [*flags, *job.linked(objects), "-o", f"out/{job.app.name}"], scratch)
     functions = sorted(set().union(*(_functions(scratch / object_) for object_ in objects)))
     digest = sha256_file(out / job.app.name)
     (out / "build.json").write_text(json.dumps({"sha256": digest, "functions": functions}, indent=1), encoding="utf-8")

@@ -14,8 +14,8 @@ class Target:
     """How a program is made that a guest's runtime can start.
 
     ``system`` names the sources that are added for it.  ``flags`` are given when compiling and when linking, ``link``
-    when linking only.  ``libc`` is the file whose change means another program: the compiler's own, or below the
-    sysroot where one is needed.  ``dynamic``: it needs its libraries in the guest.
+    when linking only, ``libraries`` behind what is linked.  ``libc`` is the file whose change means another program:
+    the compiler's own, or below the sysroot where one is needed.  ``dynamic``: it needs its libraries in the guest.
     """
 
     name: str
@@ -23,20 +23,23 @@ class Target:
     flags: tuple[str, ...]
     link: tuple[str, ...]
     libc: str
+    libraries: tuple[str, ...] = ()
     dynamic: bool = False
     sysroot: bool = False
 
 
 # The same bits wherever they are built.
 _PLAIN: Final = "-Wl,--build-id=none"
+# What C has beside libc, for those who call it.
+_MATHS: Final = ("-Wl,--as-needed", "-lm")
 
 TARGETS: Final[Mapping[str, Target]] = {
     target.name: target
     for target in (
         # Linked in place (no -static-pie): addresses are the ELF's on every guest.
-        Target("linux-static", "linux", ("-static",), (_PLAIN,), "libc.a"),
+        Target("linux-static", "linux", ("-static",), (_PLAIN,), "libc.a", _MATHS),
         # Nothing is bound in a window, and calls go to libc itself, not through a stub that is neither's.
-        Target("linux-pie", "linux", ("-fPIE", "-fno-plt"), ("-pie", "-Wl,-z,now", _PLAIN), "libc.so.6", dynamic=True),
+        Target("linux-pie", "linux", ("-fPIE", "-fno-plt"), ("-pie", "-Wl,-z,now", _PLAIN), "libc.so.6", _MATHS, True),
         # Static and linked in place as linux-static is; how, is in images.apps.freebsd.
         Target("freebsd-static", "freebsd", (), (_PLAIN,), "usr/lib/libc.a", sysroot=True),
     )

@@ -15,8 +15,11 @@ import pytest
 
 from images import apps
 from images.apps import builder, checked
+from probes.exec.said import Phase
+from profiler import recorder
 from profiler.cli import run
 from profiler.cli.main import main, parser
+from profiler.errors import AppBuild
 from profiler.subject import Known
 from tests.conftest import ROOT
 
@@ -64,6 +67,38 @@ def test_what_is_written_compiles_without_a_warning_and_works(mine: Path, tmp_pa
     done = subprocess.run([program.elf], capture_output=True, text=True, timeout=60, check=True)
     said = [line.split()[2:6] for line in done.stdout.splitlines() if line.startswith("weaklink: phase ")]
     assert said == [["1", "pipe", "ok", "1009"], ["2", "file", "ok", "127"]]
+
+
+@needs_compiler
+@pytest.mark.parametrize("target", ["linux-static", "linux-pie"])
+def test_an_app_may_use_the_mathematical_functions(mine: Path, tmp_path: Path, target: str) -> None:
+    source = (mine / "my-app.c").read_text().replace("back != byte", "back != byte || pow(app_folder[0], byte) < 0")
+    (mine / "my-app.c").write_text(f"#include <math.h>\n{source}")
+    program = apps.build(apps.read(mine), target, tmp_path / "cache")
+    done = subprocess.run([program.elf], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.count(" ok ") == 2
+    assert any("libm" in name for name in program.libraries) == (target == "linux-pie")
+
+
+@needs_compiler
+def test_what_does_not_compile_is_told_cut_and_safe_to_print(mine: Path, tmp_path: Path) -> None:
+    source = (mine / "my-app.c").read_text()
+    (mine / "my-app.c").write_text(source + 'int x = "\x1b[2J' + "a" * 5000 + '";\n' + "y;\n" * 50)
+    with pytest.raises(AppBuild) as caught:
+        apps.build(apps.read(mine), "linux-static", tmp_path / "cache")
+    lines = str(caught.value).splitlines()
+    assert len(lines) <= 8
+    assert all(line.isprintable() and len(line) <= 200 for line in lines)
+    assert any(line.startswith(f"my-app.c:{source.count(chr(10)) + 1}:") for line in lines)
+    assert str(mine) in caught.value.hint
+
+
+def test_a_phase_that_failed_is_told_when_it_was_recorded() -> None:
+    phases = [
+        Phase(1, "a", "ok", 3, 9, ""), Phase(2, "b", "failed", 0, 0, "read: no"),
+        Phase(3, "c", "unsupported", 0, 0, "x"),
+    ]  # fmt: skip
+    assert recorder._warnings([], 0, phases) == ["phase b failed: read: no"]
 
 
 @pytest.mark.parametrize("name", ["", "My", "1x", "a/b", "..", "-x", "tour", "a\n", "x" * 41, "é"])
