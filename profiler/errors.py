@@ -233,11 +233,14 @@ class ArtifactCorrupt(WeaklinkError):
 
 
 class AppBuild(WeaklinkError):
-    """The app did not compile for a guest."""
+    """The app's app.toml or its folder is not what it should be, or its sources did not compile for a guest."""
 
     exit_code, name, blame = 21, "app build", "the app"
-    evidence = "the compiler's first lines"
-    ways = ("look at the source", "see with `weaklink doctor` whether compiler and headers are there")
+    evidence = "what is wrong with app.toml, each with file, line and key, or the compiler's first lines"
+    ways = (
+        "look at the line that is named; docs/apps.md has each key of app.toml",
+        "see with `weaklink doctor` whether compiler and headers are there",
+    )
 
 
 class RecordingInvalid(WeaklinkError):

@@ -103,7 +103,7 @@ def _subject(arguments: argparse.Namespace) -> Subject:
 
     phases, path = phases_of(arguments), Path(arguments.app)
     folder = path.parent if path.name == "app.toml" else path
-    if "/" not in arguments.app:
+    if "/" not in arguments.app and arguments.app not in (".", ".."):
         _no_program(arguments)
         return Known(arguments.app, phases)
     if folder.is_dir():

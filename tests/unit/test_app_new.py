@@ -139,8 +139,10 @@ def test_the_schema_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> N
 # -- what is run of it
 
 
-@pytest.mark.parametrize("path", ["./my-app", "./my-app/", "my-app/app.toml", "{}"])
-def test_a_folder_is_named_by_itself_or_its_app_toml(mine: Path, path: str) -> None:
+@pytest.mark.parametrize("path", ["./my-app", "./my-app/", "my-app/app.toml", "{}", "."])
+def test_a_folder_is_named_by_itself_or_its_app_toml(mine: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if path == ".":
+        monkeypatch.chdir(mine)
     words = ["run", path.format(mine), "--guests", "linux", "--out", "O", "--phases", "file"]
     subject = run._subject(parser().parse_args(words))
     assert isinstance(subject, Known)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import os
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from images import apps
@@ -287,3 +290,27 @@ def test_too_much_in_a_folder_is_refused(folder: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(folders, "MOST_FILES", 2)
     with pytest.raises(AppBuild, match="holds too much for an app"):
         folders.sources(folder)
+
+
+_PIECES = [
+    '"""', "'''", "[", "]", "{", "}", "=", ".", "#", "\n", "\r\n", '"', "'", "\\", "[[phase]]", "1e999",
+    "0x" + "f" * 30, "1979-05-27", "\x00", ",", "\u202e", "ops = 3\n", "\udcff",
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(GOOD)), st.integers(0, 9), st.sampled_from(_PIECES)), max_size=4))
+def test_whatever_is_in_it_it_is_read_or_refused_in_words(edits: list[tuple[int, int, str]]) -> None:
+    text = GOOD
+    for at, less, more in edits:
+        text = text[:at] + more + text[at + less :]
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "app.toml").write_bytes(text.encode(errors="surrogateescape"))
+        for name in ("a.c", "l.c", "f.c"):
+            Path(folder, name).touch()
+        said = ""
+        try:
+            assert apps.read(Path(folder)).phases
+        except AppBuild as refused:
+            said = str(refused)
+    assert not said or said.replace("\n", "").isprintable()
