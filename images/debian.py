@@ -24,6 +24,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _MOST_MEMBERS: Final = 200_000
 _QUESTION_SECONDS: Final = 60
 _DOWNLOAD_SECONDS: Final = 1800
+_OWN: Final = "add a kernel of yours: weaklink guests add NAME --kind linux --kernel FILE"
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def _unavailable(message: str) -> ArtifactUnavailable:
 
 
 def _no_tool(tool: str, package: str) -> ToolMissing:
-    return ToolMissing(f"there is no {tool} on this machine", hint=f"weaklink fetches kernels with Debian's {package}")
+    return ToolMissing(f"there is no {tool} on this machine", hint=f"install Debian's {package}, or {_OWN}")
 
 
 def _corrupt(deb: Path, why: str) -> ArtifactCorrupt:

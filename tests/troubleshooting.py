@@ -7,6 +7,7 @@ import textwrap
 from typing import Final
 
 from profiler import errors
+from profiler.doctor import host, kvm, memory
 from tests.conftest import ROOT
 
 PAGE: Final = ROOT / "docs/troubleshooting.md"
@@ -23,7 +24,17 @@ name, what was found, what to do first, and where on this page there is more:
 
 One guest's failure does not stop the others: it is in `campaign.json` with its class and its message, and what the
 guest wrote on its console is kept beside the place of its recording, in `seed-N.failed.log`. The same command runs
-again what failed and keeps what was recorded. What this machine lacks is said by `weaklink doctor` beforehand.
+again what failed and keeps what was recorded.
+
+`weaklink doctor` says beforehand what this machine lacks, what that is for, and what to do about it; exit code 1 if
+the demo cannot run. It fetches nothing, so whether the network is there is not known. With `--json` it prints one
+object: `schema` (1), `demo` (can it run?) and `checks`, each with `area`, `name`, `value` (null if there is none),
+`needed_for`, `state` (`ok`, `limited` or `missing`), `reason`, `remedy` and `required` (does the demo need it?).
+
+It wants {memory} MiB of memory (measured in the demo: 484), {addresses:,} MiB of addresses (4,377, most never
+touched: mind `ulimit -v`), {cache} MiB for a cache that is empty (56 stay) and {out} MiB where the demo is run (18). A
+`/dev/kvm` that opens may still hang every ordinary kernel, so an unmodified one is booted: {kvm:.0f} CPU seconds
+without having come to its end is a no. Nothing in weaklink needs KVM yet.
 
 This page is made of the classes in `profiler/errors.py`, as the messages are; `python -m tests.troubleshooting` writes
 it anew, and a test holds it equal.
@@ -48,7 +59,11 @@ def page() -> str:
     table = ["| exit code | | whose fault |", "|---|---|---|"]
     for kind in kinds():
         table.append(f"| {kind.exit_code} | [{kind.name}](#{kind.section().partition('#')[2]}) | {kind.blame} |")
-    head = _HEAD.format(example=f"$ weaklink run tour --guests linux --out out\n{example()}".rstrip())
+    head = _HEAD.format(
+        example=f"$ weaklink run tour --guests linux --out out\n{example()}".rstrip(),
+        memory=memory.WANTED_MIB, addresses=memory.ADDRESSES_MIB, cache=host.CACHE_MIB, out=host.OUT_MIB,
+        kvm=kvm.SECONDS,
+    )  # fmt: skip
     return "\n".join([head, *table, "", *map(_section, kinds())])
 
 

@@ -24,6 +24,7 @@ class Command:
     """All that decides how a guest runs; ``plugin`` is the whole ``-plugin`` argument, None runs without the probe.
 
     ``disk`` is a raw image that the guest can only read; ``console_log`` gets what the guest writes on its console.
+    ``kvm``: not under TCG, where alone there is a probe (``weaklink doctor`` tries it).
     """
 
     qemu: Path
@@ -40,6 +41,7 @@ class Command:
     disk: Path | None = None
     console_log: Path | None = None
     vcpus: int = 1
+    kvm: bool = False
 
     def argv(self) -> list[str]:
         """The arguments for QEMU, program first.
@@ -52,7 +54,7 @@ class Command:
         """
         argv = [str(self.qemu), "-nodefaults", "-no-user-config", "-display", "none"]
         argv += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny"]
-        argv += vcpus.arguments(self.vcpus)
+        argv += ["-accel", "kvm"] if self.kvm else vcpus.arguments(self.vcpus)
         argv += ["-rtc", f"base={self.clock.isoformat(timespec='seconds')},clock=vm"]
         argv += ["-seed", str(self.random_seed)]
         argv += ["-M", self.machine, "-cpu", self.cpu, "-smp", str(self.vcpus), "-m", str(self.memory_mib)]
