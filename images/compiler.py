@@ -41,13 +41,8 @@ def run(command: Sequence[str], folder: Path, what: str, *, hint: str = "", seco
         raise ToolMissing(f"{command[0]} cannot be run: {error.strerror}", hint=INSTALL) from error
     if done.returncode:
         lines = (done.stderr.strip() or f"{command[0]} ended with {done.returncode}").splitlines()
-        raise AppBuild("\n".join(map(_shown, lines[:_LINES])), hint=hint or f"{what} does not compile here")
+        raise AppBuild("\n".join(line[:_LONGEST] for line in lines[:_LINES]), hint=hint or f"{what} does not compile here")
     return done.stdout
-
-
-def _shown(line: str) -> str:
-    """Give a line of the compiler's, which quotes sources, cut and safe to print."""
-    return "".join(letter if letter.isprintable() else " " if letter == "\t" else "?" for letter in line[:_LONGEST])
 
 
 @memoised

@@ -170,7 +170,8 @@ class GuestPanic(WeaklinkError):
     exit_code, name, blame = 15, "guest panic", "the guest"
     evidence = "the kernel's own lines from the first that says so; the whole console is kept in `seed-N.failed.log`"
     ways = (
-        "check the guest's options, then its kernel",
+        "look at the app, if its end is what the kernel names (`Attempted to kill init`); else at the guest's options,"
+        " then at its kernel",
         "see whether it panics without them: the guest's bare name with --guests",
         "of a kernel in the cache: `weaklink guests verify`",
     )

@@ -117,7 +117,7 @@ def _panic(evidence: Evidence) -> GuestPanic | None:
     if at is None:
         return None
     quoted = _tail(evidence.lines[at : at + TAIL_LINES])
-    return GuestPanic(f"the guest's kernel gave up{quoted}", hint="check the guest's options, then its kernel")
+    return GuestPanic(f"the guest's kernel gave up{quoted}")
 
 
 def _first(wanted: Callable[[str], object], text: str) -> str:
