@@ -41,7 +41,8 @@ def run(command: Sequence[str], folder: Path, what: str, *, hint: str = "", seco
         raise ToolMissing(f"{command[0]} cannot be run: {error.strerror}", hint=INSTALL) from error
     if done.returncode:
         lines = (done.stderr.strip() or f"{command[0]} ended with {done.returncode}").splitlines()
-        raise AppBuild("\n".join(line[:_LONGEST] for line in lines[:_LINES]), hint=hint or f"{what} does not compile here")
+        first = "\n".join(line[:_LONGEST] for line in lines[:_LINES])
+        raise AppBuild(first, hint=hint or f"{what} does not compile here")
     return done.stdout
 
 
