@@ -51,13 +51,13 @@ class Added:
 
 
 def add(
-    name: str, kind: str, given: Given, *, provenance: str = "", replacing: bool = False,
+    name: str, kind: str, given: Given, *, provenance: str = "", release: str = "", replacing: bool = False,
     cache: Path | None = None, progress: Callable[[str], None],
 ) -> Added:  # fmt: skip
     """Copy a kernel into the cache and register it as guest ``name``; adding the very same again changes nothing.
 
-    Raises ``UsageError`` for a name that is taken (unless ``replacing``), a file that is no such kernel, or symbols of
-    another; ``ArtifactCorrupt``, ``DiskFull``.
+    ``release`` is what the kernel's own version must begin with.  Raises ``UsageError`` for a name that is taken
+    (unless ``replacing``), a file that is no such kernel, or symbols of another; ``ArtifactCorrupt``, ``DiskFull``.
     """
     check_free(name)
     if kind not in kinds():
@@ -75,6 +75,10 @@ def add(
         old = _read(name, home) if before else None
         with store.disk_full_named(kernels), tempfile.TemporaryDirectory(prefix=_STAGE, dir=kernels) as stage:
             notes = guests.load_builder(kind).adopt(given, Path(stage), progress)
+            if not re.match(rf"{re.escape(release)}(?!\w)" if release else "", str(notes["version"])):
+                raise ArtifactCorrupt(
+                    f"the kernel says that it is {notes['version']}, not {release}", hint="fetch it from another mirror"
+                )
             files = {path.name: store.sha256_file(path) for path in sorted(Path(stage).iterdir())}
             new = Added(
                 name=name,

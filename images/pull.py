@@ -43,12 +43,13 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Pulled:
-    """A guest that is ready; ``files`` is empty if nothing had to be fetched."""
+    """A guest that is ready.  ``files`` are those that were fetched here, and not by a package manager."""
 
     name: str
     version: str
     provenance: str
-    files: tuple[Fetched, ...]
+    was_here: bool
+    files: tuple[Fetched, ...] = ()
 
 
 def pull(
@@ -69,8 +70,10 @@ def pull(
                 f"guest {wanted} is fetched by apt-get, which has its own mirrors and gives it its symbols",
                 hint=f"say weaklink guests pull {wanted}, with @VERSION or --replace at most",
             )
-        image = guests.builder_of(guest).fetch(guest, version, cache=home, replacing=replacing, progress=progress)
-        return _ready(wanted, image)
+        builder = guests.builder_of(guest)
+        before = builder.ready(guest, cache=home)
+        image = builder.fetch(guest, version, cache=home, replacing=replacing, progress=progress)
+        return _ready(wanted, image, was_here=image == before)
     name = GuestSpec(name or wanted).name
     added.check_free(name)
     release = upstream.release(guest.kind, version, address)
@@ -86,13 +89,19 @@ def pull(
         folder = home / "pulls" / _folder(release)
         _tidy(folder)
         files = _fetch(release, folder, home, limits or fetch.Limits(), progress, meter)
-        given = _unpacked(release, folder, symbols)
-        entry = added.add(
-            name, release.kind, given, provenance=release.provenance, replacing=replacing, cache=home, progress=progress
-        )
+        try:
+            given = _unpacked(release, folder, symbols)
+            entry = added.add(
+                name, release.kind, given, provenance=release.provenance, release=release.version,
+                replacing=replacing, cache=home, progress=progress,
+            )  # fmt: skip
+        except (ArtifactCorrupt, UsageError) as error:
+            if release.verified_by == upstream.UNVERIFIED or isinstance(error, ArtifactCorrupt):
+                shutil.rmtree(folder, ignore_errors=True)  # else the next try would have the same files
+            raise
         _remember(release, files, home)
         shutil.rmtree(folder, ignore_errors=True)
-    return Pulled(entry.name, entry.version, entry.provenance, files)
+    return Pulled(entry.name, entry.version, entry.provenance, False, files)
 
 
 def _folder(release: Release) -> str:
@@ -101,8 +110,8 @@ def _folder(release: Release) -> str:
     return f"{release.kind}-{release.version}-{hashlib.sha256(address.encode()).hexdigest()[:8]}"
 
 
-def _ready(name: str, image: KernelImage) -> Pulled:
-    return Pulled(name, image.version, image.provenance, ())
+def _ready(name: str, image: KernelImage, *, was_here: bool) -> Pulled:
+    return Pulled(name, image.version, image.provenance, was_here)
 
 
 def _here(name: str, release: Release, home: Path, replacing: bool) -> Pulled | None:
@@ -120,7 +129,7 @@ def _here(name: str, release: Release, home: Path, replacing: bool) -> Pulled | 
         )
     guest = added.load(name, home)
     image = guests.builder_of(guest).ready(guest, cache=home)
-    return _ready(name, image) if image and store.intact(image.elf.parent) else None
+    return _ready(name, image, was_here=True) if image and store.intact(image.elf.parent) else None
 
 
 def _tidy(folder: Path) -> None:
@@ -186,11 +195,7 @@ def _unpacked(release: Release, folder: Path, symbols: Path | None) -> Given:
     kernel, base = files["kernel"], files.get("base")
     packed = folder / kernel.file
     target = folder / (Path(kernel.member).name if kernel.member else packed.stem)
-    try:
-        unpack.take(packed, kernel.member, target, _LARGEST_KERNEL)
-    except (ArtifactCorrupt, UsageError):
-        fetch.forget(packed)
-        raise
+    unpack.take(packed, kernel.member, target, _LARGEST_KERNEL)
     return Given(target, symbols, folder / base.file if base else None)
 
 

@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{file.file}  {file.size:,} bytes  sha256 {file.sha256}  {file.verified_by}")
     if any(file.verified_by == UNVERIFIED for file in pulled.files):
         print("unverified: nobody had published these digests; they are kept, and later pulls must match them")
-    print(f"{pulled.name}: {pulled.version}, {pulled.provenance}{'' if pulled.files else ' (was here)'}")
+    print(f"{pulled.name}: {pulled.version}, {pulled.provenance}{' (was here)' if pulled.was_here else ''}")
     return 0
 
 

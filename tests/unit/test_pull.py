@@ -32,18 +32,21 @@ VERSION = "14.3-RELEASE"
 
 RELEASE = f"/releases/amd64/{VERSION}/"
 OSV = "/cloudius-systems/osv/releases/download/v0.57.0/osv-loader.elf.x86_64.gz"
-KERNEL = test_freebsd_guest.kernel()
+BANNER = b"OSv v0.57.0\0"
 LIMITS = fetch.Limits(stall_s=5, tries=1, most_tries=1, pause_s=0)
 
 
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
+def kernel(version: str) -> bytes:
+    banner = f"@(#)FreeBSD {version} GENERIC\n\0".encode()
+    return test_freebsd_guest.kernel(banner=banner, runs=1401000)
+
+
+def made(place: Path, version: str = VERSION) -> dict[str, bytes]:
     """kernel.txz, base.txz and MANIFEST, as a release of FreeBSD has them, in small."""
-    place = tmp_path_factory.mktemp("release")
-    folder = test_freebsd_guest.write_base(place / "base")
+    folder = test_freebsd_guest.write_base(place / "base", version=1401000)
     (folder / "usr/include/large.h").write_bytes(random.Random(1).randbytes(400_000))  # does not compress
     (place / "boot/kernel").mkdir(parents=True)
-    (place / "boot/kernel/kernel").write_bytes(KERNEL)
+    (place / "boot/kernel/kernel").write_bytes(kernel(version))
     (place / "boot/kernel/if_ath.ko").write_bytes(random.Random(2).randbytes(200_000))
     found = {}
     for name, what, inside in (("kernel.txz", place / "boot", "./boot"), ("base.txz", folder, ".")):
@@ -51,6 +54,11 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
             archive.add(what, inside)
         found[name] = (place / name).read_bytes()
     return {**found, "MANIFEST": manifest(found)}
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
+    return made(tmp_path_factory.mktemp("release"))
 
 
 def manifest(files: Mapping[str, bytes]) -> bytes:
@@ -67,7 +75,7 @@ def server(release: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Ite
         monkeypatch.delenv(name.upper(), raising=False)
     with servers.serving() as server:
         server.files |= {f"{RELEASE}{name}": content for name, content in release.items()}
-        server.files[f"{OSV}-asset"] = gzip.compress(test_osv_guest.kernel())
+        server.files[f"{OSV}-asset"] = gzip.compress(test_osv_guest.kernel(banner=BANNER))
         away = f"http://localhost:{server.server_port}{OSV}-asset?token=1"  # as GitHub does: another host
         server.faults[OSV] = [servers.status(302, Location=away) for _ in range(20)]
         yield server
@@ -96,13 +104,13 @@ def test_a_release_becomes_a_guest(server: Server, cache: Path, capsys: pytest.C
         digest = hashlib.sha256(server.files[RELEASE + name]).hexdigest()
         assert f"{name}  {len(server.files[RELEASE + name]):,} bytes  sha256 {digest}  unverified\n" in said.out
     provenance = f"release {VERSION} (127.0.0.1; unverified)"
-    assert f"freebsd: 15.1-RELEASE GENERIC, {provenance}\n" in said.out
+    assert f"freebsd: {VERSION} GENERIC, {provenance}\n" in said.out
     assert "fetching http://127.0.0.1" in said.err
     guest = catalog.check(GuestSpec("freebsd"))
     image = guests.builder_of(guest).ready(guest, cache=cache)
     assert image is not None
     assert image.provenance == provenance
-    assert (image.elf.parent / own.KERNEL).read_bytes() == KERNEL
+    assert (image.elf.parent / own.KERNEL).read_bytes() == kernel(VERSION)
     with tarfile.open(image.elf.parent / base.FILE) as kept:
         assert "usr/include/large.h" in kept.getnames()
         assert "etc/passwd" not in kept.getnames()
@@ -113,10 +121,11 @@ def test_a_release_becomes_a_guest(server: Server, cache: Path, capsys: pytest.C
     assert len(server.asked) == asked
 
 
-def test_another_guest_of_the_name_is_not_replaced_unasked(server: Server, cache: Path) -> None:
+def test_another_guest_of_the_name_is_not_replaced_unasked(server: Server, cache: Path, tmp_path: Path) -> None:
     pulled(server, cache)
     asked = len(server.asked)
-    server.files |= {path.replace("14.3", "14.2"): content for path, content in server.files.items()}
+    older = made(tmp_path, "14.2-RELEASE")
+    server.files |= {RELEASE.replace("14.3", "14.2") + name: content for name, content in older.items()}
     other = {"version": "14.2", "address": server.address + RELEASE.replace("14.3", "14.2")}
     with pytest.raises(UsageError, match=f"guest freebsd already: .* release {VERSION}") as caught:
         pulled(server, cache, **other)
@@ -167,6 +176,14 @@ def test_what_is_not_as_the_manifest_says(server: Server, cache: Path, file: str
     assert not list(cache.glob(f"pulls/*/{file}")) or file == "MANIFEST"
     assert not list(cache.glob("added/*"))
     assert not list(cache.glob("pulled/*"))
+
+
+def test_a_kernel_of_another_version_is_not_the_release(server: Server, cache: Path) -> None:
+    for version in ("14.2", "14.3-RC1"):
+        with pytest.raises(ArtifactCorrupt, match=f"says that it is {VERSION} GENERIC, not {version}"):
+            pulled(server, cache, version=version)
+        assert left(cache) == []
+    assert list((cache / "added").glob("*")) == []
 
 
 def test_digests_that_were_known_before_hold_against_any_mirror(server: Server, cache: Path) -> None:
@@ -229,15 +246,13 @@ def test_osvs_release_is_first_pulled_and_then_known(
 
 
 def test_a_stripped_kernel_waits_for_its_symbols(server: Server, cache: Path, tmp_path: Path) -> None:
-    server.files[f"{OSV}-asset"] = gzip.compress(test_osv_guest.kernel(symbols=False))
+    server.files[f"{OSV}-asset"] = gzip.compress(test_osv_guest.kernel(banner=BANNER, symbols=False))
     with pytest.raises(UsageError, match="it was stripped") as caught:
         pulled(server, cache, "osv")
     assert "--symbols" in caught.value.hint
-    assert left(cache) != [], "the next try needs no network"
-    (tmp_path / "loader.elf").write_bytes(test_osv_guest.kernel())
-    asked = len(server.asked)
+    assert left(cache) == []
+    (tmp_path / "loader.elf").write_bytes(test_osv_guest.kernel(banner=BANNER))
     assert pulled(server, cache, "osv", symbols=tmp_path / "loader.elf").name == "osv"
-    assert len(server.asked) == asked
     assert left(cache) == ["pulled/osv-v0.57.0.json"]
 
 
@@ -247,11 +262,14 @@ def test_a_stripped_kernel_waits_for_its_symbols(server: Server, cache: Path, tm
     ids=["text", "packed text", "cut", "empty"],
 )
 def test_what_is_no_kernel_is_no_first_pull(server: Server, cache: Path, content: bytes) -> None:
+    right = server.files[f"{OSV}-asset"]
     server.files[f"{OSV}-asset"] = content
     with pytest.raises((UsageError, ArtifactCorrupt)) as caught:
         pulled(server, cache, "osv")
     assert caught.value.hint
-    assert not list(cache.glob("pulled/*"))
+    assert left(cache) == []
+    server.files[f"{OSV}-asset"] = right
+    pulled(server, cache, "osv")
 
 
 # --- interrupted
@@ -309,6 +327,15 @@ def test_killed_at_every_tenth_it_comes_to_the_same_digest(
     assert store.read_json(cache / f"pulled/freebsd-{VERSION}.json")["base.txz"]["sha256"] == digest  # type: ignore[index]
     assert catalog.verify("freebsd", cache=cache) == [("freebsd", "ok")]
     assert left(cache) == [f"pulled/freebsd-{VERSION}.json"]
+
+
+def test_a_release_that_was_made_anew_meanwhile(server: Server, cache: Path, release: Mapping[str, bytes]) -> None:
+    server.faults[RELEASE + "base.txz"] = [servers.cut(1000)]
+    with pytest.raises(ArtifactUnavailable):
+        pulled(server, cache)
+    anew = {"kernel.txz": release["kernel.txz"], "base.txz": release["base.txz"] + bytes(4)}
+    server.files |= {RELEASE + "base.txz": anew["base.txz"], RELEASE + "MANIFEST": manifest(anew)}
+    assert {file.file: file.sha256 for file in pulled(server, cache).files}["base.txz"] in manifest(anew).decode()
 
 
 def test_what_nobody_comes_back_for_is_removed(server: Server, cache: Path, release: Mapping[str, bytes]) -> None:
@@ -406,7 +433,9 @@ def test_the_distributions_kernel_in_a_version_that_apt_has(
     assert main(["guests", "pull", "linux@6.1.176"]) == 0
     assert main(["guests", "pull", "linux@6.1.176-1"]) == 0
     assert main(["guests", "pull", "linux"]) == 0
-    assert capsys.readouterr().out.count("release linux-image-6.1.0-50-cloud-amd64 6.1.176-1") == 3
+    said = capsys.readouterr().out
+    assert said.count("release linux-image-6.1.0-50-cloud-amd64 6.1.176-1") == 3
+    assert said.count("(was here)") == 2
     assert main(["guests", "pull", "linux@6.12.117-1~deb12u1"]) == 2
     assert "--replace" in capsys.readouterr().err
     assert main(["guests", "pull", "linux@6.12.117-1~deb12u1", "--replace"]) == 0
