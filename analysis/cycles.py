@@ -81,6 +81,8 @@ class Counts:
             parts += [(key, at, value) for key, value in zip(means.index.tolist(), means.tolist(), strict=True)]
         for key, counts in ledger.costly.items():
             for name, runs in counts.items():
+                if name not in CLASSES:
+                    continue  # no word of ours: `weaklink verify` says so
                 parts.append((key, CLASSES.index(name), float(runs.mean())))
                 if name not in NO_INSTRUCTION:
                     parts.append((key, CLASSES.index(INSTRUCTION), -float(runs.mean())))

@@ -21,7 +21,9 @@ from profiler.machine.console import PREFIX, Console, Conversation
 from profiler.machine.verdict import Evidence, judge, panic_pattern
 
 STEP_S: Final = 0.25
-"""How often limits are looked at, in seconds."""
+"""How often limits are looked at, in seconds, while the guest is silent."""
+LOOK_S: Final = 0.02
+"""How often while it talks."""
 
 AWAY_S: Final = 5.0
 """A gap between two looks after which this process was stopped (Ctrl-Z, a suspended host), and not the guest slow."""
@@ -173,6 +175,7 @@ class _Watch:
         self._panicked: float | None = None
         self._unaware, self._over_since, self._seen_all = unaware, math.inf, False
         self._started = self._moved = self._looked = time.monotonic()
+        self._look_next = 0.0
         self._unwatched_s = self._boot_watched_s = 0.0
 
     @property
@@ -192,7 +195,9 @@ class _Watch:
                     break
             if self._panicked is not None and now - self._panicked > PANIC_TAIL_S:
                 break
-            self._look_at_limits(now)
+            if line is None or now >= self._look_next:  # not at each of a million empty lines
+                self._look_at_limits(now)
+                self._look_next = now + LOOK_S
             if self._enough(now):
                 self._seen_all = True
             if self.limit or self._seen_all:

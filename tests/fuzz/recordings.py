@@ -182,7 +182,7 @@ def mutate(files: Files, random: Random, *, kept: bool = False) -> Files:
         elif name.endswith(".json"):
             files[name] = of_json(files[name], random)
         elif name.endswith(".parquet"):
-            with contextlib.suppress(pa.ArrowException, OSError):  # it was damaged before
+            with contextlib.suppress(pa.ArrowException, OSError, UnicodeDecodeError):  # it was damaged before
                 files[name] = of_table(files[name], random)
         elif name == PACKED:
             with contextlib.suppress(
