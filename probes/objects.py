@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from probes.symbols import SymbolTable, elf_symbols
+from probes.symbols import SymbolTable, elf_symbols, listing_of
 
 _OBJECT: Final = 1  # STT_OBJECT
 _NM_LINE: Final = re.compile(r"^([0-9a-fA-F]{1,16}) ([A-Za-z]) (\S+)", re.MULTILINE)
@@ -45,7 +45,7 @@ def load(path: Path, base: int = 0) -> SymbolTable:
     """
     with path.open("rb") as file:
         is_elf = file.read(4) == b"\x7fELF"
-    found = _of_elf(path) if is_elf else _of_listing(path.read_text(encoding="utf-8", errors="replace"))
+    found = _of_elf(path) if is_elf else _of_listing(listing_of(path))
     first = {address: (size, name) for address, size, name in reversed(found)}  # of several at one address the first
     order = sorted(first)
     table = SymbolTable(

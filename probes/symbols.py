@@ -23,6 +23,7 @@ Addresses = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int32]
 
 _LARGEST_FILE: Final = 1 << 30
+_LARGEST_LISTING: Final = 256 << 20
 _MOST_SYMBOLS: Final = 4_000_000
 _LONGEST_NAME: Final = 8192  # C++ names of two kilobytes exist
 _LONGEST_SHOWN: Final = 4000  # bytes; recordings take no names of more than 4096, and may put a word before one
@@ -121,7 +122,7 @@ class SymbolTable:
             raise _corrupt(path, error.strerror or str(error)) from error
         if magic == b"\x7fELF":
             return cls.from_elf(path)
-        return cls.from_nm(path.read_text(encoding="utf-8", errors="replace"), source=path)
+        return cls.from_nm(listing_of(path), source=path)
 
     @classmethod
     def from_elf(cls, path: Path, image: bytes | None = None, *, may_be_stripped: bool = False) -> SymbolTable:
@@ -211,6 +212,18 @@ class SymbolTable:
         names = [[_printable(raw.name) for raw in group] for group in groups]
         others = [(i, name) for i, group in enumerate(names) for name in dict.fromkeys(group) if name != group[0]]
         return cls(addresses, sizes, [group[0] for group in names], others)
+
+
+def listing_of(path: Path) -> str:
+    """Give the text of a list of symbols; ``ArtifactCorrupt`` if it is longer than that of any kernel."""
+    try:
+        if path.stat().st_size <= _LARGEST_LISTING:
+            listing = path.read_text(encoding="utf-8", errors="replace")
+            if listing.count("\n") <= _MOST_SYMBOLS:
+                return listing
+    except (OSError, MemoryError) as error:
+        raise _corrupt(path, str(error) or "there is not enough memory for it") from error
+    raise _corrupt(path, "it is too long")
 
 
 def find_data(path: Path, name: str) -> tuple[int, int] | None:
