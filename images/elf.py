@@ -30,7 +30,7 @@ MACHINES: Final = {
 TYPES: Final = {0: "file without a type", 1: "object file", 2: "program", 3: "shared object", 4: "core dump"}
 
 _PT_LOAD, _PT_INTERP, _PT_NOTE = 1, 3, 4
-_SHT_SYMTAB, _SHT_NOTE, _SHT_NOBITS = 2, 7, 8
+_SHT_NULL, _SHT_SYMTAB, _SHT_NOTE, _SHT_NOBITS, _SHT_DYNSYM = 0, 2, 7, 8, 11
 _SHF_EXECINSTR, _PF_X = 4, 1
 _SHN_ABS: Final = 0xFFF1
 _NOTYPE, _OBJECT, _FUNC, _IFUNC, _WEAK = 0, 1, 2, 10, 2
@@ -112,6 +112,11 @@ class Elf:
         self._sections = []
         if sections and section_size == 64 and sections + 64 * section_count <= len(data):
             self._sections = [struct.unpack_from("<IIQQQQIIQQ", data, sections + 64 * i) for i in range(section_count)]
+        if section_count and section_size != 64:
+            raise _damaged("its section headers have another size than ELF's")
+        for section in self._sections:
+            if section[1] not in (_SHT_NULL, _SHT_NOBITS) and section[4] + section[5] > len(data):
+                raise _damaged("it is cut short: a section is not there")
         self.notes = [note for row in rows if row[0] == _PT_NOTE for note in self._notes(row[2], row[5])]
 
     def _at(self, offset: int, size: int) -> bytes:
@@ -170,6 +175,11 @@ class Elf:
     def loaded(self, segment: Segment, skip: int) -> bytes:
         """Give a segment's bytes, but for those among the first ``skip`` of the file."""
         return self._data[max(segment.offset, skip) : segment.offset + segment.size]
+
+    @property
+    def entries(self) -> int:
+        """How many symbols of any kind its tables have, without looking at them."""
+        return sum(int(section[5]) // 24 for section in self._sections if section[1] in (_SHT_SYMTAB, _SHT_DYNSYM))
 
     def symbols(self) -> list[Symbol]:
         """Give the code and data of ``.symtab``, in its order; nothing if there is none."""

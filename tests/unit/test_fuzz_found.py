@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from images import added, libraries
+from images import added, elf, libraries
 from images.guests.osv import linked
 from images.model import Given
-from probes import archive, recording
+from probes import archive, objects, recording, symbols
 from probes.exec.disassembly import Code
 from probes.maps import audit
 from probes.symbols import SymbolTable
@@ -221,3 +221,34 @@ def test_the_name_of_a_library_is_quoted(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         libraries.libraries(tmp_path / "p")
     assert r"lib\x1b[2J\rx.so" in str(caught.value)
+
+
+@pytest.mark.parametrize(("field", "value"), [(32, 1 << 63), (24, 1 << 40), (24, 0xFFFF)])  # sh_size, sh_offset
+def test_a_section_that_is_not_in_the_file(kernel: Path, field: int, value: int) -> None:
+    """vmlinux-to-elf would make a class for each of so many symbols, until there is no memory left."""
+    data = kernel.read_bytes()
+    kernel.write_bytes(patched(data, (section(data, 2) + field, "<Q", value)))
+    with pytest.raises(ArtifactCorrupt, match="a section is not there"):
+        elf.Elf(kernel.read_bytes())
+
+
+def test_a_kernel_with_symbols_of_no_use(kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEAKLINK_CACHE", str(tmp_path / "cache"))
+    data = kernel.read_bytes()
+    table = bytes(24 * 60_000)
+    at = section(data, 2)
+    kernel.write_bytes(patched(data, (at + 24, "<Q", len(data)), (at + 32, "<Q", len(table))) + table)
+    with pytest.raises(ArtifactCorrupt, match="60000 of no use"):
+        added.add("mine", "linux", Given(kernel), progress=lambda line: None)
+
+
+def test_a_list_of_symbols_that_is_longer_than_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "System.map"
+    path.write_text("0000000000001000 T a\n" * 20)
+    assert SymbolTable.load(path).find("a")
+    for limit, value in (("_MOST_SYMBOLS", 10), ("_LARGEST_LISTING", 100)):
+        with monkeypatch.context() as patch:
+            patch.setattr(symbols, limit, value)
+            for load in (SymbolTable.load, objects.load):
+                with pytest.raises(ArtifactCorrupt, match="too long"):
+                    load(path)

@@ -20,6 +20,7 @@ _LARGEST_KERNEL: Final = 2 << 30  # a vmlinux with its debug information has 0.6
 _LARGEST_BZIMAGE: Final = 128 << 20
 _LARGEST_LISTING: Final = 256 << 20
 _LARGEST_SEARCHED: Final = 256 << 20  # for kallsyms, in memory
+_MOST_SEARCHED: Final = 50_000
 _BANNER: Final = b"Linux version "
 _RELEASE: Final = re.compile(rb"Linux version (\d+\.[\x21-\x7e]{1,62}) \([^\0\n]{1,500}")
 _LONGEST_BANNER: Final = 600
@@ -51,7 +52,7 @@ def adopt(
             progress("comparing the symbols with the kernel")
             given = _given(stack, symbols, file, banner)
             _held_to_the_kernel(given, file, plain(symbols))
-            reference = inside or _recovered(image, recover, needed=False)
+            reference = inside or _recovered(file, image, recover, needed=False)
             check_places(given, reference, plain(symbols), _SYMBOLS_WANTED)
             listing, source = given, "given"
         elif inside:
@@ -59,7 +60,7 @@ def adopt(
             _held_to_the_kernel(inside, file, plain(kernel))
         else:
             progress("recovering the kernel's symbols (some seconds, once)")
-            listing, source = _recovered(image, recover, needed=True), "the kernel's own kallsyms"
+            listing, source = _recovered(file, image, recover, needed=True), "the kernel's own kallsyms"
         (directory / "System.map").write_text("".join(map(_line, listing)), encoding="ascii")
     return {"version": _release(banner), "symbols": source}
 
@@ -180,11 +181,15 @@ def _held_to_the_kernel(symbols: Sequence[Symbol], file: Elf, name: str) -> None
         )
 
 
-def _recovered(image: mmap.mmap, recover: Callable[[bytes], tuple[str, str]], *, needed: bool) -> list[Symbol]:
+def _recovered(
+    file: Elf, image: mmap.mmap, recover: Callable[[bytes], tuple[str, str]], *, needed: bool
+) -> list[Symbol]:
     """Give what kallsyms has.  If it is only for a comparison, a kernel without that table is no failure."""
     try:
         if len(image) > _LARGEST_SEARCHED:
             raise ArtifactCorrupt(f"no symbols found in the kernel: with {len(image) >> 20} MiB it is not searched")
+        if file.entries > _MOST_SEARCHED:  # vmlinux-to-elf makes a class of its own for each
+            raise ArtifactCorrupt(f"no symbols found in the kernel, but {file.entries} of no use")
         return list(_parsed(recover(image[:])[1]))
     except ArtifactCorrupt as error:
         if not needed:
