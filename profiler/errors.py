@@ -52,9 +52,9 @@ class WeaklinkError(Exception):
     exit_code: ClassVar[int] = 29
     name: ClassVar[str] = "internal error"
     blame: ClassVar[str] = "weaklink"
-    evidence: ClassVar[str] = "the kind of the error and its text; with --debug where in the program it happened"
+    evidence: ClassVar[str] = "the kind of the error and its text; where it happened is left in `bug.txt` in the cache"
     ways: ClassVar[tuple[str, ...]] = (
-        "run it again with --debug and report what it prints",
+        "report it with the file that it names; without one, run it again with --debug and report what that prints",
         "add to the report what `weaklink doctor --json` says, and the console if a guest was running",
     )
 
@@ -295,7 +295,7 @@ class QemuDied(WeaklinkError):
     evidence = "the signal or the exit code, and what QEMU said on its standard error"
     ways = (
         "run it again; if it happens again, report it with `weaklink doctor --json` and the console",
-        "killed by signal 9: somebody, or the kernel for want of memory (dmesg says so), ended it",
+        "killed by signal 9: somebody ended it (the kernel, for want of memory, is told apart where it can be)",
     )
 
 

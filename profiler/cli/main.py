@@ -97,7 +97,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in argv:
             raise
-        return _say(_named(error))
+        failure = _named(error)
+        if failure.exit_code == WeaklinkError.exit_code:
+            from profiler.cli import bug
+
+            if kept := bug.keep(error, argv):
+                failure.hint = f"report it with {kept}, which says where it happened"
+        return _say(failure)
 
 
 def console_script() -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -113,6 +114,7 @@ def run(
     with private.directory() as place:
         socket, stderr_path = place / "qmp.sock", place / "stderr"
         started = command(socket)
+        starved = _starved()
         with stderr_path.open("wb") as stderr, _started(started, stderr.fileno()) as process:
             watch = _Watch(process, limits or Limits(), panics, on_line, until, unaware)
             watch.console_bytes = CONSOLE_BYTES if started.console_log else None
@@ -121,7 +123,7 @@ def run(
             watch.drain()
         with stderr_path.open("rb") as written:
             errors = written.read(STDERR_BYTES).decode(errors="replace")
-    evidence = Evidence(watch.lines, watch.conversation, errors, exit_code, watch.limit, panics)
+    evidence = Evidence(watch.lines, watch.conversation, errors, exit_code, watch.limit, panics, _starved() > starved)
     return Outcome(
         watch.conversation, watch.console.log, watch.console.dropped, watch.boot_s, watch.wall_s,
         watch.boot_cpu_s, watch.cpu_s, errors,
@@ -275,6 +277,14 @@ class _Watch:
             allowed = limits.run_s * max(1.0, self._boot_watched_s / USUAL_BOOT_S)
             if cpu_s - self._boot_watched_s > allowed:
                 self.limit = f"not done after {allowed:.0f} CPU seconds"
+
+
+def _starved() -> int:
+    """How many processes this machine's kernel has killed for want of memory, in whatever control group."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE)
+        return int(found[1]) if found else 0
+    return 0
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -42,7 +42,8 @@ class Evidence:
     """What is known when a run is over.
 
     ``lines`` are the console's (safe to show), ``stderr`` is QEMU's, ``exit_code`` is QEMU's or None if it was killed,
-    ``limit`` says in words which limit struck, if one did, ``panics`` are the guest's patterns (regular expressions).
+    ``limit`` says in words which limit struck, if one did, ``panics`` are the guest's patterns (regular expressions);
+    ``starved``: while it ran, this machine's kernel killed somebody for want of memory.
     """
 
     lines: Sequence[str]
@@ -51,6 +52,7 @@ class Evidence:
     exit_code: int | None = 0
     limit: str = ""
     panics: Sequence[str] = ()
+    starved: bool = False
 
 
 def panic_pattern(panics: Sequence[str]) -> re.Pattern[str] | None:
@@ -87,6 +89,8 @@ def judge(evidence: Evidence) -> WeaklinkError | None:
         return NoBoot(f"{evidence.limit}, before the app was ready{tail}")
     where = "before the app was done" if said.ready else "before the app was ready"
     code = evidence.exit_code
+    if code == -signal.SIGKILL and evidence.starved:
+        return OutOfMemory(f"this machine's kernel killed QEMU for want of memory {where}")
     if code:
         how = f"was killed by signal {-code} ({_signal(-code)})" if code < 0 else f"ended with {code}"
         return QemuDied(f"QEMU {how} {where}{_said(evidence.stderr)}{tail}")

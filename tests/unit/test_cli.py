@@ -117,10 +117,11 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (OSError(28, "No space left on device"), 18, "weaklink: disk full: "),
         (OSError(errno.EFBIG, "File too large"), 18, "weaklink: disk full: "),
         (OSError("Error writing bytes to file: No space left on device"), 18, "weaklink: disk full: "),
-        (ZeroDivisionError("x"), 29, "weaklink: internal error: ZeroDivisionError: x\n  -> run it again with --debug"),
+        (ZeroDivisionError("x"), 29, "weaklink: internal error: ZeroDivisionError: x\n  -> report it with "),
         (KeyboardInterrupt(), 130, "weaklink: interrupted\n"),
     ],
 )
+@pytest.mark.usefixtures("cache")
 def test_failures_end_with_their_code_and_without_a_traceback(
     error: BaseException, code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +130,29 @@ def test_failures_end_with_their_code_and_without_a_traceback(
     said = capsys.readouterr().err
     assert said.startswith(words)
     assert "Traceback" not in said
+
+
+def test_what_nobody_foresaw_can_be_reported_as_it_is(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(monkeypatch, ZeroDivisionError("x\x1b[31m"))
+    assert main(["guests", "list"]) == 29
+    assert f"-> report it with {cache / 'bug.txt'}, which says where it happened" in capsys.readouterr().err
+    kept = (cache / "bug.txt").read_text()
+    assert f"weaklink {__version__}, Python " in kept
+    assert "\nweaklink guests list  (in " in kept
+    assert "in fail\n    raise error\n" in kept
+    assert "\x1b" not in kept
+
+
+def test_without_a_cache_the_traceback_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("WEAKLINK_CACHE", str(tmp_path / "file/cache"))
+    failing(monkeypatch, ZeroDivisionError("x"))
+    assert main(["guests", "list"]) == 29
+    assert "run it again with --debug" in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

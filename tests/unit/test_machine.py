@@ -210,6 +210,12 @@ def test_the_app_may_give_up() -> None:
     assert "cannot mount /tmp" in str(failure)
 
 
+def test_a_qemu_that_the_kernel_killed_for_want_of_memory() -> None:
+    for starved, code, kind in ((True, -9, OutOfMemory), (False, -9, QemuDied), (True, -11, QemuDied)):
+        assert type(judge(Evidence([], Conversation(), exit_code=code, starved=starved))) is kind
+    assert isinstance(judge(evidence("no-init", exit_code=-9, starved=True)), GuestPanic), "it came first"
+
+
 @pytest.mark.parametrize(
     ("said", "exit_code", "kind", "words"),
     [
