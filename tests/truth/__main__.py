@@ -56,14 +56,17 @@ def main(words: list[str] | None = None) -> int:
         if "causes" in parts:
             right &= _causes(chosen, arguments.seeds, out, arguments.jobs)
         if "predictions" in parts:
-            right &= _predictions(known, out / "predictions")
+            right &= _predictions(known, out / "predictions", arguments.jobs)
         if "nothing" in parts:
-            right &= _nothing(arguments.pairs, out / "nothing")
+            right &= _nothing(arguments.pairs, out / "nothing", arguments.jobs)
         if "synthetic" in parts:
             right &= not made_up.main([])
     except WeaklinkError as error:
         print(f"just truth: {error}\n{error.hint}", file=sys.stderr)
         return error.exit_code
+    except NotRecorded as reason:
+        print(f"just truth: {reason}", file=sys.stderr)
+        return 1
     return 0 if right else 1
 
 
@@ -86,27 +89,32 @@ def _causes(chosen: Sequence[Cause], seeds: str, out: Path, jobs: int) -> bool:
     return not any(one.miss for one in told)
 
 
-def _predictions(known: Sequence[Cause], out: Path) -> bool:
-    chosen, lacks = predictions.switches(known), absent(predictions.BASE)
-    if lacks:
-        print(f"predictions of what switches cost are not judged: {lacks}")
-    else:
-        predictions.measure(chosen, out)
-    switches = [predictions.of_switch(cause, app, out) for app in predictions.APPS for cause in chosen if not lacks]
-    kernels = [predictions.of_kernels(app, prefix, learn, other)
-               for app, prefix, learn, others in predictions.KERNELS for other in others]  # fmt: skip
-    print(predictions.table(switches, "planted") if switches else "", predictions.table(kernels, "on"), sep="\n\n")
-    return not any(one.miss for one in [*switches, *kernels])
+def _predictions(known: Sequence[Cause], out: Path, jobs: int) -> bool:
+    lacks = {base: absent(base) for base in predictions.BASES}
+    here = [base for base, reason in lacks.items() if not reason]
+    predictions.measure(known, here, out, jobs)
+    told = []
+    for base, reason in lacks.items():
+        if reason:
+            print(f"predictions of what switches cost {base} are not judged: {reason}\n")
+            continue
+        rows = predictions.of_switches(known, base, out)
+        few = predictions.too_few(rows)
+        print(predictions.table(rows, f"planted in {base}"), *([f"MISS: {few}"] if few else []), "", sep="\n")
+        told += [*rows, *([predictions.Foretold("", "", miss=few)] if few else [])]
+    kernels = [*predictions.of_versions(here, out), *predictions.of_kernels()]
+    print(predictions.table(kernels, "on"))
+    return not any(one.miss for one in [*told, *kernels])
 
 
-def _nothing(pairs: int, out: Path) -> bool:
+def _nothing(pairs: int, out: Path, jobs: int) -> bool:
     here = [guest for guest in nothing.GUESTS if not absent(guest)]
     for guest in nothing.GUESTS:
         if guest not in here:
             print(f"{guest} against itself is not judged: {absent(guest)}")
     if not here:
         raise ArtifactUnavailable("no guest is here that could be held against itself", hint=_ADDING)
-    nothing.measure(here, pairs, out)
+    nothing.measure(here, pairs, out, jobs)
     outcomes = [nothing.outcome(guest, number, out) for guest in here for number in range(pairs)]
     print(nothing.table(outcomes))
     return not any(one.said for one in outcomes)

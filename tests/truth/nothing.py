@@ -21,14 +21,10 @@ from analysis.comparison import Pair
 from analysis.ledger import DEFERRED, LEFT_OUT
 from analysis.rank import Finding
 from analysis.statistics import SAME
-from probes import recording
 from probes.names import readable
 from probes.recording import Recording
-from profiler.cli.run import record
-from profiler.plan import Run, parse_guests, parse_seeds
-from profiler.subject import Known
 from tests.truth.judge import beyond_the_floor
-from tests.truth.run import OPTIONS
+from tests.truth.run import Wanted, recordings, side_by_side
 
 APP: Final = "tour"
 GUESTS: Final = ("linux", "osv:libc", "freebsd")
@@ -82,10 +78,10 @@ def seeds(number: int) -> tuple[list[int], list[int]]:
     return sorted(block[:SIDE]), sorted(block[SIDE:])
 
 
-def measure(guests: Sequence[str], pairs: int, out: Path) -> None:
+def measure(guests: Sequence[str], pairs: int, out: Path, jobs: int = 1) -> None:
     """Record the whole tour from all seeds of some pairs.  What is recorded already and still holds is kept."""
     last = FIRST + 2 * SIDE * pairs - 1
-    record(Known(APP, []), ",".join(guests), f"{FIRST}-{last}", out, OPTIONS)
+    side_by_side(dict.fromkeys(guests, (Wanted(APP, (), f"{FIRST}-{last}"),)), out, jobs)
 
 
 def outcome(guest: str, number: int, out: Path, sizes: Sequence[float] = SIZES) -> Outcome:
@@ -170,9 +166,7 @@ def _compared(base: Sequence[Recording], other: Sequence[Recording]) -> Pair:
 
 
 def _held(guest: str, seed: int, out: Path) -> Held:
-    (spec,) = parse_guests(guest)
-    (number,) = parse_seeds(f"{seed}-{seed}")
-    one = recording.read(Run(APP, spec, number).directory(out))
+    (one,) = recordings(Wanted(APP, (), f"{seed}-{seed}"), guest, out)
     return Held(one.directory, one.manifest, {name: one.table(name) for name in _TABLES})
 
 

@@ -1,120 +1,169 @@
-"""Differences of apps, foretold by ``predict`` from the tour, against those that were measured.
+"""Differences of apps, foretold from the tour, against those that were measured.
 
 Two tables.  *Switches* of Linux, live: every row of ``causes.toml`` that is one boot parameter of the plain kernel,
-with no exception, in every app of ``APPS``.  *Kernels*, from the recordings that come with weaklink: what the app asks
-of a kernel and the tour's like phases do too, and nothing else of the app.
+with no exception, in every app of ``APPS``, on every kernel of ``BASES``; and one version of Linux against the other.
+*Kernels*, from the recordings that come with weaklink: every phase of every app whose operations overlap with a phase
+of the tour (``overlap``), from every guest to every other.
+
+What is foretold is decided before the app's other side is looked at: by what the tour did on both guests, and the app
+on the base.  The rest of the app is in no sum, and a difference that is not foretold is neither right nor wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from analysis.intervals import difference_of_means
 from analysis.ledger import Cost
 from analysis.statistics import SAME, Change, spread
-from probes import archive, recording
+from probes import archive
 from probes.recording import Recording
 from profiler import recorded
-from profiler.cli.run import record
-from profiler.plan import Run, parse_guests, parse_seeds
-from profiler.subject import Known
+from tests.truth import overlap
 from tests.truth.causes import Cause
-from tests.truth.predict import measured, predict
-from tests.truth.run import OPTIONS, NotRecorded
+from tests.truth.cells import measured
+from tests.truth.predict import Prediction, predict
+from tests.truth.run import NotRecorded, Wanted, recordings, side_by_side
 
 if TYPE_CHECKING:
     import pandas as pd
 
 WITHIN: Final = 0.1
 """A foretold difference may be off by this share of the measured one."""
-BASE: Final = "linux"
-UNITS: Final = "tour"
-APPS: Final = {"sqlite": (), "crowd": tuple(f"server-{load}" for load in (1, 2, 4, 8, 16, 24, 32, 64))}
-"""What is foretold, and the phases of it; () is all."""
-UNIT_SEEDS: Final = "4"
-APP_SEEDS: Final = "2"
+LEFT: Final = 0.5
+"""If less of what the app costs on the base can be foretold, nothing is."""
+ENOUGH: Final = 6
+"""So many different switches must be right in each app, by a difference that is there."""
+BASES: Final = ("linux", "linux-6.12")
+UNITS: Final = Wanted("tour", (), "4")
+APPS: Final = (
+    Wanted("sqlite", (), "4"),
+    Wanted("crowd", tuple(f"server-{load}" for load in (1, 2, 4, 8, 16, 24, 32, 64)), "8"),
+)
+"""What is foretold: phases (none: all), and seeds: crowd is moved more by them."""
+KEPT: Final = ("crowd", "redis", "sqlite")
 _GOLDEN: Final = Path(__file__).resolve().parents[1] / "golden"
 _OURS: Final = "planted_"  # what runs in the app, and not in the kernel
-KERNELS: Final = (
-    ("crowd", "mutex-", ("mutex-contended",), ("freebsd", "osv:libc")),
-    ("crowd", "herd-", ("shared-poll",), ("freebsd", "osv:libc")),
-    ("crowd", "server-", ("tcp-pingpong",), ("freebsd", "osv:libc")),
-    ("sqlite", "", ("file-create", "file-tree", "file-write", "file-read"), ("freebsd", "osv:libc")),
-    ("redis", "", ("tcp-pingpong", "epoll-100"), ("osv:glibc",)),
-)
-"""App, what its phases begin with, those of the tour that ask for the like, and the guests held against Linux."""
 
 
 @dataclass(frozen=True)
 class Foretold:
-    """One difference, over all ops of all phases: ``miss`` says what is wrong; "" is right."""
+    """One difference of what can be foretold of an app: ``miss`` says what is wrong, ``open`` why it is not judged."""
 
     app: str
     what: str
-    cost: Cost
-    change: Change | None
-    predicted: float
-    plain: float
-    asked: float
-    known: float
-    miss: str
+    cost: Cost = "instructions"
+    change: Change | None = None
+    predicted: float = 0.0
+    unsure: float = 0.0  # seeds move what is foretold, or what it is held against, by that much
+    left: float = 0.0  # the share of the app's cost on the base that is foretold
+    whole: Change | None = None  # of all that the app does
+    rest: tuple[tuple[str, float, float], ...] = ()  # operations not foretold: shares of the app's cost, and known
+    miss: str = ""
+    open: str = ""
+
+    @property
+    def right(self) -> bool:
+        """Whether a difference that is there was foretold."""
+        return self.change is not None and self.change.verdict == "differs" and not self.miss and not self.open
 
 
-def switches(causes: Sequence[Cause]) -> list[Cause]:
-    """Give the causes that are one boot parameter of the plain kernel, and what comes with it."""
-    return [one for one in causes
-            if one.base == BASE and one.app == UNITS and not one.other.startswith(f"{BASE}+{_OURS}")]  # fmt: skip
+def switches(causes: Sequence[Cause], base: str = BASES[0]) -> list[tuple[str, str, Cost]]:
+    """Give the name, the guest and the cost of causes that are one boot parameter of the plain kernel, on ``base``."""
+    plain = BASES[0]
+    return [(one.name, base + one.other.removeprefix(plain), one.hit[0].cost) for one in causes
+            if one.base == plain and one.app == UNITS.app and not one.other.startswith(f"{plain}+{_OURS}")]  # fmt: skip
 
 
-def measure(causes: Sequence[Cause], out: Path) -> None:
+def measure(causes: Sequence[Cause], bases: Sequence[str], out: Path, jobs: int) -> None:
     """Record the tour and the apps on all guests.  What is recorded already and still holds is kept."""
-    guests = ",".join(dict.fromkeys([BASE, *(one.other for one in causes)]))
-    record(Known(UNITS, []), guests, UNIT_SEEDS, out, OPTIONS)
-    for app, phases in APPS.items():
-        record(Known(app, list(phases)), guests, APP_SEEDS, out, OPTIONS)
+    guests = [guest for base in bases for guest in (base, *(other for _, other, _ in switches(causes, base)))]
+    side_by_side(dict.fromkeys(guests, (UNITS, *APPS)), out, jobs)
 
 
-def of_switch(cause: Cause, app: str, out: Path) -> Foretold:
-    """Foretell what a switch costs an app, in the cost that its row of ``causes.toml`` names first."""
-    cost = cause.hit[0].cost
+def of_switches(causes: Sequence[Cause], base: str, out: Path) -> list[Foretold]:
+    """Foretell what switches cost the apps, each in the cost that its row of ``causes.toml`` names first."""
+    return [
+        of_guests(app, name, base, other, cost, out) for app in APPS for name, other, cost in switches(causes, base)
+    ]
+
+
+def of_versions(bases: Sequence[str], out: Path) -> list[Foretold]:
+    """Foretell what the apps cost on each other version of Linux."""
+    return [of_guests(app, f"{other} from {base}", base, other, "instructions", out)
+            for app in APPS for base in bases for other in bases if other != base]  # fmt: skip
+
+
+def of_guests(app: Wanted, what: str, base: str, other: str, cost: Cost, out: Path) -> Foretold:
+    """Foretell what an app costs more on another guest with the same functions."""
     try:
-        units = [_recordings(UNITS, spec, UNIT_SEEDS, out) for spec in (BASE, cause.other)]
-        sides = [_recordings(app, spec, APP_SEEDS, out) for spec in (BASE, cause.other)]
+        units, sides = ([recordings(one, spec, out) for spec in (base, other)] for one in (UNITS, app))
     except NotRecorded as reason:
-        return Foretold(app, cause.name, cost, None, 0.0, 0.0, 0.0, 0.0, str(reason))
-    return foretell(app, cause.name, units, sides, cost)
+        return Foretold(app.app, what, cost, miss=str(reason))
+    return foretell(app.app, what, units, sides, cost)
 
 
 def foretell(app: str, what: str, units: Sequence[Sequence[Recording]], sides: Sequence[Sequence[Recording]],
              cost: Cost) -> Foretold:  # fmt: skip
     """Foretell a difference of an app from the units on both guests, and hold it against both sides of the app."""
     told = predict(*units, sides[0], cost)
-    change = _change(*(measured(side, cost) for side in sides))
-    foreseen = float(told.operations["predicted"].sum())
-    return Foretold(
-        app, what, cost, change, foreseen, float(told.operations["plain"].sum()), told.asked, told.known,
-        wrong(change, foreseen),
-    )  # fmt: skip
+    tables = [measured(side, cost) for side in sides]
+    runs = tables[0][tables[0].index.isin(told.foretold.index)].sum().tolist()
+    found = _judged(app, what, cost, tables, told.foretold.index, float(told.foretold["predicted"].sum()),
+                    _half(runs, runs))  # fmt: skip
+    return replace(found, rest=tuple(_rest(told)))
 
 
-def of_kernels(app: str, prefix: str, learn: Sequence[str], other: str) -> Foretold:
-    """Foretell what an app's calls cost on another kernel, of the operations that like phases of the tour ask for."""
-    units = [_kept(UNITS, spec) for spec in (BASE, other)]
-    sides = [_kept(app, spec) for spec in (BASE, other)]
-    names = [phase["name"] for phase in sides[0][0].manifest["app"]["phases"]]
-    apply = [name for name in names if name.startswith(prefix)]
-    told = predict(*units, sides[0], "instructions", learn=learn, apply=apply)
-    asked = told.operations[told.operations["asked"]]
-    tables = [measured(side, "instructions", apply) for side in sides]
-    change = _change(*(table[table.index.isin(asked.index)] for table in tables))
-    foreseen = float(asked["plain"].sum())
-    return Foretold(
-        f"{app} {prefix}".strip(" -"), f"{other}, from {', '.join(learn)}", "instructions", change, foreseen, foreseen,
-        told.asked, told.known, wrong(change, foreseen),
-    )  # fmt: skip
+def _rest(told: Prediction) -> Iterator[tuple[str, float, float]]:
+    """Give each operation that is not foretold in some phase, with its share of all instructions, and what is known."""
+    rows = told.operations[~told.operations["foretold"]].groupby("operation")[["instructions", "known"]].sum()
+    for operation, (instructions, known) in rows.sort_values("instructions", ascending=False).iterrows():
+        yield str(operation), instructions / told.operations["instructions"].sum(), known / instructions
+
+
+def of_kernels() -> Iterator[Foretold]:
+    """Foretell what each phase costs on another kernel that overlaps with one of the tour."""
+    for app in KEPT:
+        guests = [spec for spec in dict.fromkeys(one.spec for one in _archive(app)) if _kept(UNITS.app, spec)]
+        for base in guests:
+            mine = _kept(app, base)
+            for like in overlap.likes(_kept(UNITS.app, base), mine):
+                if like.alike:
+                    yield from (_of_phase(app, like, base, other) for other in guests if other != base)
+
+
+def _of_phase(app: str, like: overlap.Like, base: str, other: str) -> Foretold:
+    counts = overlap.asked(_kept(app, base), like.phase)
+    runs = [overlap.foretell(_kept(UNITS.app, spec), like.unit, counts).tolist() for spec in (base, other)]
+    tables = [measured(_kept(app, spec), "instructions") for spec in (base, other)]
+    tables = [one[one.index.get_level_values("phase") == like.phase] for one in tables]
+    predicted = spread(runs[1]).mean - spread(runs[0]).mean
+    what = f"{other} from {base}, by {like.unit_name}"
+    return _judged(f"{app} {like.name}", what, "instructions", tables, counts.index, predicted, _half(*runs))
+
+
+def _judged(app: str, what: str, cost: Cost, tables: Sequence[pd.DataFrame], cells: pd.Index[tuple[int, str]],
+            predicted: float, unsure: float) -> Foretold:  # fmt: skip
+    """Judge a difference that is foretold of some cells of an app."""
+    change = _change(*(one[one.index.isin(cells)] for one in tables))
+    whole = _change(*tables)
+    left = change.base.mean / whole.base.mean if whole.base.mean else 0.0
+    shut = not_foretold(change.base.mean, predicted, unsure, left)
+    miss = "" if shut else wrong(change, predicted)
+    return Foretold(app, what, cost, change, predicted, unsure, left, whole, miss=miss, open=shut)
+
+
+def not_foretold(base: float, predicted: float, unsure: float, left: float) -> str:
+    """Say why a difference is not judged, from what is known before it is measured; "" if it is."""
+    if left < LEFT:
+        return f"of {100 * left:.0f} % at most"
+    if abs(predicted) > max(unsure, SAME * base) and WITHIN * abs(predicted) < unsure:
+        return f"seeds move ±{unsure:,.0f}"
+    return ""
 
 
 def wrong(change: Change, foreseen: float) -> str:
@@ -126,16 +175,21 @@ def wrong(change: Change, foreseen: float) -> str:
     return "" if abs(off) <= WITHIN else f"off by {100 * off:+.0f} %"
 
 
+def too_few(told: Sequence[Foretold]) -> str:
+    """Say of which apps fewer than ``ENOUGH`` different switches are right; "" if of none."""
+    counts = {app: len({one.what for one in told if one.app == app and one.right})
+              for app in dict.fromkeys(one.app for one in told)}  # fmt: skip
+    return "; ".join(f"{app}: only {count} switches" for app, count in counts.items() if count < ENOUGH)
+
+
+def _half(base: Sequence[float], other: Sequence[float]) -> float:
+    """Half of how wide the interval of a difference of two means is."""
+    low, high = difference_of_means(base, other)
+    return (high - low) / 2
+
+
 def _change(*tables: pd.DataFrame) -> Change:
     return Change(*(spread(table.sum().tolist(), table.shape[1]) for table in tables))
-
-
-def _recordings(app: str, spec: str, seeds: str, out: Path) -> list[Recording]:
-    (guest,) = parse_guests(spec)
-    places = [Run(app, guest, seed).directory(out) for seed in parse_seeds(seeds)]
-    if lacking := [place for place in places if not (place / recording.MANIFEST).exists()]:
-        raise NotRecorded(f"{app} on {spec} has no recording of seed {lacking[0].name.removeprefix('seed-')}")
-    return [recording.read(place) for place in places]
 
 
 @cache
@@ -148,26 +202,39 @@ def _kept(app: str, spec: str) -> list[Recording]:
 
 
 def table(told: Sequence[Foretold], first: str) -> str:
-    """Give a line for each difference: ``asked`` and ``known`` are shares of the app's instructions on the base."""
-    head = ("app", first, "on linux", "measured", "", "foretold", "off", "by calls", "asked", "known", "")
+    """Give a line for each difference, and below it how many are not judged, and what of each app is not foretold.
+
+    ``of cost`` and ``of all`` say how much of what the app costs on the base, and of its whole difference, is foretold.
+    """
+    head = ("app", first, "on base", "measured", "", "foretold", "off", "of cost", "of all", "")
     lines = [head, *(_line(one) for one in told)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) if at in (0, 1, 10) else cell.rjust(width)
-                  for at, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
-        for line in lines
-    )  # fmt: skip
+    padded = ["  ".join(cell.ljust(width) if at in (0, 1, 9) else cell.rjust(width)
+                        for at, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+              for line in lines]  # fmt: skip
+    counts = {"right": sum(one.right for one in told), "missed": sum(bool(one.miss) for one in told),
+              "not foretold": sum(bool(one.open) for one in told)}  # fmt: skip
+    nothing = len(told) - sum(counts.values())
+    summed = [
+        ", ".join(f"{count} {name}" for name, count in {**counts, "right that there is nothing": nothing}.items())
+    ]
+    rests = {one.app: one.rest for one in told if one.rest}
+    for app, rest in rests.items():
+        said = [f"{operation} {100 * share:.1f} % (known: {100 * known:.0f} %)" for operation, share, known in rest]
+        summed.append(f"{app}, not foretold: {', '.join(said)}")
+    return "\n".join([*padded, "", *summed])
 
 
 def _line(one: Foretold) -> tuple[str, ...]:
-    if one.change is None:
-        return one.app, one.what, "", "", "", "", "", "", "", "", f"MISS: {one.miss}"
+    if one.change is None or one.whole is None:
+        return one.app, one.what, "", "", "", "", "", "", "", f"MISS: {one.miss}"
     unit = " B" if one.cost == "rep_bytes" else ""
     sure = one.change.verdict == "differs"
-    off = f"{100 * (one.predicted / one.change.delta - 1):+.1f} %" if sure else ""
+    said = f"MISS: {one.miss}" if one.miss else f"not foretold: {one.open}" if one.open else "right"
     return (
         one.app, one.what, f"{one.change.base.mean:,.0f}{unit}", f"{one.change.delta:+,.0f}",
-        f"{100 * one.change.delta / one.change.base.mean:+.2f} %", f"{one.predicted:+,.0f}", off, f"{one.plain:+,.0f}",
-        f"{100 * one.asked:.0f} %", f"{100 * one.known:.0f} %",
-        f"MISS: {one.miss}" if one.miss else "right" if sure else "right: nothing",
+        f"{100 * one.change.delta / one.change.base.mean:+.2f} %", f"{one.predicted:+,.0f}",
+        f"{100 * (one.predicted / one.change.delta - 1):+.1f} %" if sure else "", f"{100 * one.left:.0f} %",
+        f"{100 * one.change.delta / one.whole.delta:.0f} %" if one.whole.verdict == "differs" else "",
+        said if sure or said != "right" else "right: nothing",
     )  # fmt: skip

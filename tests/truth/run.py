@@ -1,4 +1,4 @@
-"""Records the guests of some causes, every one with the same phases, and compares each cause's two."""
+"""Records guests, several at the same time; of causes all with the same phases, and compares each cause's two."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from analysis.comparison import Pair
 from images import GuestSpec, apps
 from images.apps import App
 from probes import recording
+from probes.recording import Recording
 from profiler.cli.run import record
 from profiler.errors import ArtifactUnavailable, NotComparable, WeaklinkError
 from profiler.plan import Run, parse_guests, parse_seeds
@@ -34,7 +35,14 @@ _APPS: Final = _HERE / "apps"
 _PLANTED: Final = _HERE / "planted.c"
 OPTIONS: Final = Namespace(mode=None, vcpus=1, stacks=False, limit=None)
 
-_Wanted = Mapping[str, Sequence[str]]  # of one guest: the phases of each app
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a guest runs: phases of an app by their names (none: all), from seeds as in ``weaklink run``."""
+
+    app: str
+    phases: tuple[str, ...]
+    seeds: str
 
 
 class NotRecorded(Exception):
@@ -71,38 +79,47 @@ def measure(causes: Sequence[Cause], seeds: str, out: Path, jobs: int = 1) -> No
     What is recorded already and still holds is kept.  A guest that fails does not stop the others.  ``jobs`` guests are
     recorded at the same time.  Raises the first ``WeaklinkError`` that is no guest's own.
     """
-    work = [(str(guest), wanted) for guest, wanted in _wanted(causes).items()]
-    each = partial(_record, seeds, out)
+    side_by_side(_wanted(causes, seeds), out, jobs, plant=True)
+
+
+def side_by_side(work: Mapping[str, Sequence[Wanted]], out: Path, jobs: int, *, plant: bool = False) -> None:
+    """Record what each guest runs, ``jobs`` guests at the same time, with what is planted linked in or without.
+
+    Raises the first ``WeaklinkError`` that is no guest's own.
+    """
+    each = partial(_record, out, plant)
     if jobs < 2 or len(work) < 2:
-        failures = [each(one) for one in work]
+        failures = [each(one) for one in work.items()]
     else:
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_no_moving_line) as pool:
-            failures = list(pool.map(each, work))
+            failures = list(pool.map(each, work.items()))
     for failure in failures:
         if failure is not None:
             raise failure
 
 
-def _wanted(causes: Sequence[Cause]) -> dict[GuestSpec, _Wanted]:
+def _wanted(causes: Sequence[Cause], seeds: str) -> dict[str, list[Wanted]]:
     """Give what each guest runs: guests of one kernel the same phases of an app, or none could be compared."""
     named: dict[tuple[str, str], set[str]] = {}
     for cause in causes:
         named.setdefault((GuestSpec.parse(cause.base).name, cause.app), set()).update(cause.phases)
-    wanted: dict[GuestSpec, dict[str, list[str]]] = {}
+    wanted: dict[GuestSpec, dict[str, Wanted]] = {}
     for cause in causes:
         for guest in parse_guests(f"{cause.base},{cause.other}"):
             chosen = named[guest.name, cause.app]
-            wanted.setdefault(guest, {})[cause.app] = [name for name in phases_of(cause.app) if name in chosen]
-    return {**wanted}
+            phases = tuple(name for name in phases_of(cause.app) if name in chosen)
+            wanted.setdefault(guest, {})[cause.app] = Wanted(cause.app, phases, seeds)
+    return {str(guest): list(mine.values()) for guest, mine in wanted.items()}
 
 
-def _record(seeds: str, out: Path, work: tuple[str, _Wanted]) -> WeaklinkError | None:
+def _record(out: Path, plant: bool, work: tuple[str, Sequence[Wanted]]) -> WeaklinkError | None:
     guest, wanted = work
     try:
-        for name, phases in wanted.items():
-            with planted(app_of(name), guest) as app:
-                record(Known(app, phases), guest, seeds, _place(GuestSpec.parse(guest), out), OPTIONS)
+        for one in wanted:
+            with planted(app_of(one.app), guest) if plant else nullcontext(app_of(one.app)) as app:
+                subject = Known(app, list(one.phases))
+                record(subject, guest, one.seeds, _place(GuestSpec.parse(guest), out), OPTIONS)
     except WeaklinkError as error:
         return error
     return None
@@ -138,17 +155,18 @@ def _place(guest: GuestSpec, out: Path) -> Path:
 
 def compared(cause: Cause, seeds: str, out: Path) -> Pair:
     """Compare the two guests of a cause as they were recorded; raises ``NotRecorded``."""
-    base, other = (_recordings(cause.app, spec, seeds, out) for spec in (cause.base, cause.other))
+    base, other = (recordings(Wanted(cause.app, (), seeds), spec, out) for spec in (cause.base, cause.other))
     try:
         return compare([*base, *other], base[0].spec, []).pairs[0]
     except NotComparable as error:
         raise NotRecorded(str(error)) from error
 
 
-def _recordings(app: str, spec: str, seeds: str, out: Path) -> list[recording.Recording]:
+def recordings(wanted: Wanted, spec: str, out: Path) -> list[Recording]:
+    """Read what ``side_by_side`` recorded of an app on a guest, a recording per seed; raises ``NotRecorded``."""
     (guest,) = parse_guests(spec)
-    places = [Run(app, guest, seed).directory(_place(guest, out)) for seed in parse_seeds(seeds)]
+    places = [Run(wanted.app, guest, seed).directory(_place(guest, out)) for seed in parse_seeds(wanted.seeds)]
     missing = [place for place in places if not (place / recording.MANIFEST).exists()]
     if missing:
-        raise NotRecorded(f"{spec} has no recording of seed {missing[0].name.removeprefix('seed-')}")
+        raise NotRecorded(f"{wanted.app} on {spec} has no recording of seed {missing[0].name.removeprefix('seed-')}")
     return [recording.read(place) for place in places]
