@@ -92,7 +92,8 @@ def _causes(chosen: Sequence[Cause], seeds: str, out: Path, jobs: int) -> bool:
 def _predictions(known: Sequence[Cause], out: Path, jobs: int) -> bool:
     lacks = {base: absent(base) for base in predictions.BASES}
     here = [base for base, reason in lacks.items() if not reason]
-    predictions.measure(known, here, out, jobs)
+    more = [guest for guest in predictions.MORE if not absent(guest)]
+    predictions.measure(known, here, more, out, jobs)
     told = []
     for base, reason in lacks.items():
         if reason:
@@ -102,7 +103,7 @@ def _predictions(known: Sequence[Cause], out: Path, jobs: int) -> bool:
         few = predictions.too_few(rows)
         print(predictions.table(rows, f"planted in {base}"), *([f"MISS: {few}"] if few else []), "", sep="\n")
         told += [*rows, *([predictions.Foretold("", "", miss=few)] if few else [])]
-    kernels = [*predictions.of_versions(here, out), *predictions.of_kernels()]
+    kernels = [*predictions.of_versions(here, out), *predictions.of_kernels(more, out)]
     print(predictions.table(kernels, "on"))
     return not any(one.miss for one in [*told, *kernels])
 

@@ -2,8 +2,8 @@
 
 Two tables.  *Switches* of Linux, live: every row of ``causes.toml`` that is one boot parameter of the plain kernel,
 with no exception, in every app of ``APPS``, on every kernel of ``BASES``; and one version of Linux against the other.
-*Kernels*, from the recordings that come with weaklink: every phase of every app whose operations overlap with a phase
-of the tour (``overlap``), from every guest to every other.
+*Kernels*, from the recordings that come with weaklink, and from crowd on two guests more where they are: every phase of
+every app whose operations overlap with a phase of the tour (``overlap``), from every guest to every other.
 
 What is foretold is decided before the app's other side is looked at: by what the tour did on both guests, and the app
 on the base.  The rest of the app is in no sum, and a difference that is not foretold is neither right nor wrong.
@@ -11,7 +11,7 @@ on the base.  The rest of the app is in no sum, and a difference that is not for
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -46,6 +46,8 @@ APPS: Final = (
 )
 """What is foretold: phases (none: all), and seeds: crowd is moved more by them."""
 KEPT: Final = ("crowd", "redis", "sqlite")
+MORE: Final = {"osv:static": Wanted("crowd", (), "2"), "osv:glibc": Wanted("crowd", (), "2")}
+"""Guests that the tour was recorded on, and crowd was not."""
 _GOLDEN: Final = Path(__file__).resolve().parents[1] / "golden"
 _OURS: Final = "planted_"  # what runs in the app, and not in the kernel
 
@@ -79,10 +81,10 @@ def switches(causes: Sequence[Cause], base: str = BASES[0]) -> list[tuple[str, s
             if one.base == plain and one.app == UNITS.app and not one.other.startswith(f"{plain}+{_OURS}")]  # fmt: skip
 
 
-def measure(causes: Sequence[Cause], bases: Sequence[str], out: Path, jobs: int) -> None:
+def measure(causes: Sequence[Cause], bases: Sequence[str], more: Sequence[str], out: Path, jobs: int) -> None:
     """Record the tour and the apps on all guests.  What is recorded already and still holds is kept."""
     guests = [guest for base in bases for guest in (base, *(other for _, other, _ in switches(causes, base)))]
-    side_by_side(dict.fromkeys(guests, (UNITS, *APPS)), out, jobs)
+    side_by_side({**dict.fromkeys(guests, (UNITS, *APPS)), **{one: (MORE[one],) for one in more}}, out, jobs)
 
 
 def of_switches(causes: Sequence[Cause], base: str, out: Path) -> list[Foretold]:
@@ -125,21 +127,26 @@ def _rest(told: Prediction) -> Iterator[tuple[str, float, float]]:
         yield str(operation), instructions / told.operations["instructions"].sum(), known / instructions
 
 
-def of_kernels() -> Iterator[Foretold]:
-    """Foretell what each phase costs on another kernel that overlaps with one of the tour."""
+def of_kernels(more: Sequence[str], out: Path) -> Iterator[Foretold]:
+    """Foretell what each phase costs on another kernel that overlaps with one of the tour.
+
+    ``more`` are guests of ``MORE`` that were recorded.  Raises ``NotRecorded``.
+    """
     for app in KEPT:
-        guests = [spec for spec in dict.fromkeys(one.spec for one in _archive(app)) if _kept(UNITS.app, spec)]
+        sides = _kept(app)
+        sides |= {spec: recordings(MORE[spec], spec, out) for spec in more if MORE[spec].app == app}
+        guests = [spec for spec in sides if spec in _kept(UNITS.app)]
         for base in guests:
-            mine = _kept(app, base)
-            for like in overlap.likes(_kept(UNITS.app, base), mine):
+            for like in overlap.likes(_kept(UNITS.app)[base], sides[base]):
                 if like.alike:
-                    yield from (_of_phase(app, like, base, other) for other in guests if other != base)
+                    yield from (_of_phase(app, like, base, other, sides) for other in guests if other != base)
 
 
-def _of_phase(app: str, like: overlap.Like, base: str, other: str) -> Foretold:
-    counts = overlap.asked(_kept(app, base), like.phase)
-    runs = [overlap.foretell(_kept(UNITS.app, spec), like.unit, counts).tolist() for spec in (base, other)]
-    tables = [measured(_kept(app, spec), "instructions") for spec in (base, other)]
+def _of_phase(app: str, like: overlap.Like, base: str, other: str, sides: Mapping[str, Sequence[Recording]]
+              ) -> Foretold:  # fmt: skip
+    counts = overlap.asked(sides[base], like.phase)
+    runs = [overlap.foretell(_kept(UNITS.app)[spec], like.unit, counts).tolist() for spec in (base, other)]
+    tables = [measured(sides[spec], "instructions") for spec in (base, other)]
     tables = [one[one.index.get_level_values("phase") == like.phase] for one in tables]
     predicted = spread(runs[1]).mean - spread(runs[0]).mean
     what = f"{other} from {base}, by {like.unit_name}"
@@ -197,8 +204,12 @@ def _archive(app: str) -> tuple[Recording, ...]:
     return tuple(archive.read(recorded.archives().get(app) or _GOLDEN / f"{app}.recordings"))
 
 
-def _kept(app: str, spec: str) -> list[Recording]:
-    return [one for one in _archive(app) if one.spec == spec]
+def _kept(app: str) -> dict[str, list[Recording]]:
+    """Of each guest the recordings of an app that come with weaklink."""
+    found: dict[str, list[Recording]] = {}
+    for one in _archive(app):
+        found.setdefault(one.spec, []).append(one)
+    return found
 
 
 def table(told: Sequence[Foretold], first: str) -> str:

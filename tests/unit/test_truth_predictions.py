@@ -135,10 +135,10 @@ def test_only_phases_whose_every_operation_does_the_same_are_foretold_between_ke
     assert (costs[1] - costs[0]).tolist() == pytest.approx([3 * 1000 * 101] * 4)
 
 
-def test_between_kernels_all_is_foretold_from_recordings_that_are_here() -> None:
+def test_between_kernels_all_is_foretold_from_recordings_that_are_here(tmp_path: Path) -> None:
     """From Linux the app's threads go round a ring of mutexes on OSv as the tour's do, if they are two to four."""
     assert {"tour", "sqlite", "redis"} <= recorded.archives().keys()
-    rows = {(one.app, one.what): one for one in predictions.of_kernels()}
+    rows = {(one.app, one.what): one for one in predictions.of_kernels([], tmp_path)}
     for threads in (2, 3, 4):
         ring = rows[f"crowd mutex-{threads}", "osv:libc from linux, by mutex-contended"]
         assert (ring.miss, ring.open, ring.left) == ("", "", pytest.approx(1.0, abs=0.01))
@@ -187,7 +187,7 @@ def test_the_exit_code_says_whether_all_was_foretold(
     monkeypatch.setattr(predictions, "measure", lambda *_: None)
     monkeypatch.setattr(predictions, "of_switches", rows)
     monkeypatch.setattr(predictions, "of_versions", lambda *_: [told("off" if "versions" in wrong_app else "")])
-    monkeypatch.setattr(predictions, "of_kernels", lambda: [told("off" if "kernels" in wrong_app else "")])
+    monkeypatch.setattr(predictions, "of_kernels", lambda *_: [told("off" if "kernels" in wrong_app else "")])
     words = ["--only", "predictions", "--out", str(tmp_path)]
     assert truth.main(words) == 0
     assert "MISS" not in capsys.readouterr().out
