@@ -166,8 +166,12 @@ class _Units:
             alike = near[scores <= best + WORTH / 10 * whole]
             alike = np.array([row], dtype=np.intp) if row in alike else alike
             unit = float(units[np.isin(near, alike)].mean())
-            left = left - unit * np.median(self.entries[alike], axis=0)
-            now = _beyond(left, noise)
+            after = left - unit * np.median(self.entries[alike], axis=0)
+            if now - _beyond(after, noise) < WORTH * whole:  # each of them is as good, but not all together
+                first = int(scores.argmin())
+                alike, unit = near[[first]], float(units[first])
+                after = left - unit * self.entries[alike[0]]
+            left, now = after, _beyond(after, noise)
             found.append((unit, alike))
         return found
 

@@ -102,6 +102,21 @@ def test_no_function_saves_more_than_is_spent_in_it(recorded: Recorded) -> None:
         assert told.operations["predicted"].sum() == pytest.approx(-saved * 101, abs=1)
 
 
+def test_functions_that_fit_one_by_one_are_not_one_if_together_they_fit_worse(recorded: Recorded) -> None:
+    """What each write costs more goes along with its entry, and with a loop that is entered 50 times in each."""
+
+    def looped(calls: int, more: int = 0) -> list[Phase]:
+        phases = [call("getppid", 1), call("write", calls)]
+        phases[1].work["write", "fs", "loop"] = 50 * 200 * calls
+        if more:
+            phases[1].work["write", "security", "hook"] = more * calls  # too little to be entered
+        return phases
+
+    units = [recorded("linux", looped(1)), recorded("linux+x=1", looped(1, 1))]
+    told = predict(*units, recorded("linux", looped(3)), "instructions")
+    assert of(told, "write") == pytest.approx(3 * 101)
+
+
 def test_what_comes_with_time_is_left_out_on_all_sides(recorded: Recorded) -> None:
     ticking = audited(unit_phases())
     ticking[0].work["interrupt", "timer", "hrtimer_interrupt"] = 5000
