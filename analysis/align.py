@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from analysis.causes import Evidence, Functions, Pieces, Sides, pieces
+from analysis.causes import Evidence, Pieces, pieces
 from analysis.columns import index_of, joined
+from analysis.functions import Functions, Sides, families
 from analysis.ledger import WHERE, Cost, GuestLedger, Key, place
 from analysis.split import Floats, split
 
@@ -37,7 +38,7 @@ class Cells:
     ``functions`` has a row per (cell, function): cell (the row of ``frame``), function, base, other, delta, count,
     unit, structural and deferred (other minus base) of that function, in the order of the cells.  ``runs`` are their
     costs, ``entered`` how often they are entered, per op of each run; ``pieces`` is what of them is one cause within
-    an operation.
+    a phase.
     ``base_where`` and ``other_where`` have the rows of ``frame`` too: where the instructions of the cell's whole
     operation are, a column for each of WHERE.
     """
@@ -61,7 +62,7 @@ class Cells:
 
     @cached_property
     def pieces(self) -> Pieces:
-        """The functions of each cell pieced together by cause, within each operation."""
+        """The functions of each cell pieced together by cause, within each phase."""
         asked = self.asked
         first = np.flatnonzero(np.diff(asked, prepend=-1))
         calls = self.columns["base_calls"][first], self.columns["other_calls"][first]
@@ -76,9 +77,22 @@ class Cells:
                                     strict=True):  # fmt: skip
             if self.columns["operation"][row] not in UNASKED and place(base) != place(other):
                 whole[int(asked[row])] = "elsewhere"
-        _, names = np.unique(self.below["function"].astype(str), return_inverse=True)
         cell = self.below["cell"]
-        rows = Functions(asked[cell], cell, names, 1 / self.columns["ops"][cell], self.runs, self.entered)
+        names, function = np.unique(self.below["function"].astype(str), return_inverse=True)
+        _, layer = np.unique(self.columns["layer"].astype(str), return_inverse=True)
+        calls_of = Sides(*(self.columns[name][cell, None] for name in ("base_calls", "other_calls")))
+        rows = Functions(
+            phase=self.columns["phase"][cell],
+            operation=asked[cell],
+            cell=cell,
+            function=function,
+            family=families(names.tolist(), function, layer[cell]),
+            background=(self.columns["operation"] == "background")[cell],
+            once=1 / self.columns["ops"][cell],
+            calls=calls_of,
+            cost=self.runs,
+            entered=self.entered,
+        )
         return pieces(rows, whole, self.same_kernel, self.cost == "instructions")
 
     @cached_property

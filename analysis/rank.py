@@ -172,7 +172,7 @@ def causes(cells: Cells, rows: npt.NDArray[np.intp], weights: Floats) -> list[np
     having: dict[tuple[bool, Name], list[int]] = {}
     for number in order.tolist():
         rising, mine = bool(sizes[number] > 0), members[number]
-        only = str(asked[of_cell[mine[0]]]) if {"elsewhere", "asked"} & {*cells.evidence(mine)} else ""
+        only = str(asked[numbers[number]]) if {"elsewhere", "asked"} & {*cells.evidence(mine)} else ""
         mine = mine[delta[mine] != 0]
         named = zip(layers[of_cell[mine]].tolist(), names[mine].tolist(), delta[mine].tolist(), strict=True)
         material = _material((((only, layer, name), value) for layer, name, value in named), rising)
@@ -243,10 +243,11 @@ def _finding(cells: Cells, rows: npt.NDArray[np.intp], change: Change, weights: 
         parts = tuple((value, sum(moved[value].values())) for value in ordered)
         return parts, sizes[ordered[0]] / (sum(sizes.values()) or 1.0)
 
-    # The calls of an operation of a phase are counted once, in however many cells it is.
+    # The calls of an operation of a phase are counted once, in however many cells it is; nobody calls ``background``.
     columns = {name: cells.columns[name][cell] for name in (*CELL, "base_calls", "other_calls")}
     asked = zip(columns["phase"].tolist(), columns["operation"].tolist(), strict=True)
-    once = list({key: row for row, key in enumerate(asked)}.values())
+    first = {key: row for row, key in enumerate(asked)}
+    once = [row for (_, operation), row in first.items() if operation != "background"] or [*first.values()]
     calls = [float((columns[name][once] * weight[once]).sum()) for name in ("base_calls", "other_calls")]
     changed = _functions(below, weight, change.delta > 0)
     (phases, in_phase), (operations, in_operation) = largest_first("phase"), largest_first("operation")

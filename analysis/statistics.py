@@ -6,10 +6,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from analysis.intervals import difference_of_means
 from analysis.modes import Mode, modes
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+    Mask = npt.NDArray[np.bool_]
 
 FEW_SEEDS: Final = 8
 """Below this many different runs the spread is too small on average: the range of 3 draws covers half of the range."""
@@ -107,16 +114,27 @@ class Change:
     def verdict(self) -> Verdict:
         """Whether the difference is one: beyond the floor, and every run of the one beyond every run of the other.
 
-        Were the two guests the same, so that any n + m runs could as well be any others of them, the second would
-        happen in at most 2 of all C(n + m, n) ways to deal the runs out, 1 of 6,435 for 8 against 8, whatever the
-        seeds do (Fisher, The Design of Experiments, 1935, section 21).  With one run each, ``differs`` means only that
-        nothing speaks against it.
+        With one run each, ``differs`` means only that nothing speaks against it.
         """
-        largest = max(abs(self.base.mean), abs(self.other.mean))
-        if abs(self.delta) <= SAME * largest:
+        if abs(self.delta) <= SAME * max(abs(self.base.mean), abs(self.other.mean)):
             return "same"
-        apart = self.base.high < self.other.low or self.other.high < self.base.low
-        return "differs" if apart and abs(self.delta) > self.noise else "within seed spread"
+        ranges = self.base.low, self.base.high, self.other.low, self.other.high
+        return "differs" if beyond(self.delta, *ranges) else "within seed spread"
+
+
+@overload
+def beyond(delta: float, base_low: float, base_high: float, other_low: float, other_high: float) -> bool: ...
+@overload
+def beyond(delta: Floats, base_low: Floats, base_high: Floats, other_low: Floats, other_high: Floats) -> Mask: ...
+def beyond(delta: Any, base_low: Any, base_high: Any, other_low: Any, other_high: Any) -> Any:
+    """Whether a difference of means is beyond what the seeds move, of one figure or of each of many.
+
+    It is if it exceeds both ranges, and these do not overlap.  Were the two guests the same, so that any n + m runs
+    could as well be any others of them, the second would happen in at most 2 of all C(n + m, n) ways to deal the runs
+    out, 1 of 6,435 for 8 against 8, whatever the seeds do (Fisher, The Design of Experiments, 1935, section 21).
+    """
+    apart = (base_high < other_low) | (other_high < base_low)
+    return apart & (abs(delta) > base_high - base_low) & (abs(delta) > other_high - other_low)
 
 
 def few(runs: int, seeds: int) -> bool:

@@ -131,12 +131,19 @@ LAYERS: Final = 5
 
 
 def _one_cause(finding: Finding) -> str:
-    """Why layers are taken together, where nothing else says so."""
+    """Why layers or operations are taken together, where nothing else says so."""
     told = []
-    if "calls" in finding.evidence and len(_layers(finding)) > 1:
+    several = len(_layers(finding)) > 1
+    if "calls" in finding.evidence and several:
         told.append("One cause: in every operation, functions of these layers are entered together.")
     if "sites" in finding.evidence:
         told.append("Where they are called, an instruction made room for the call.")
+    if "callers" in finding.evidence and several:
+        told.append("Whoever calls them does, too, by as many for each call.")
+    if "follows" in finding.evidence:
+        told.append("One cause: with each of them, what nobody asks for is done once more.")
+    if "family" in finding.evidence:
+        told.append("One cause: functions of one subsystem, by their names, entered equally often.")
     return " ".join(told)
 
 

@@ -22,7 +22,10 @@ Cell = tuple[str, str, str]  # operation, layer, function
 
 @dataclass
 class Phase:
-    """``work``: cell -> instructions per op; ``calls``: operation -> calls per op; ``bytes``: cell -> bytes per op."""
+    """``work``: cell -> instructions per op; ``calls``: operation -> calls per op; ``bytes``: cell -> bytes per op.
+
+    ``entered``: cell -> entries of its function per op, 1 if it is not there.
+    """
 
     name: str
     ops: int
@@ -33,6 +36,7 @@ class Phase:
     status: str = "ok"
     reason: str = ""
     jitter: dict[Cell, int] = field(default_factory=dict)  # instructions, times the seed's number, per phase
+    entered: dict[Cell, int] = field(default_factory=dict)
 
 
 def tour() -> list[Phase]:
@@ -143,7 +147,8 @@ def tables(phases: list[Phase], seed: int) -> dict[str, pa.Table]:
                 "phase": number, "role": "main", "operation": cell[0], "layer": cell[1], "function": cell[2],
                 "space": "user" if cell[1] in ("user", "libc") else "kernel",
                 "instructions": phase.work.get(cell, 0) * phase.ops + phase.jitter.get(cell, 0) * seed,
-                "calls": phase.ops, "rep_iterations": moved, "rep_bytes": moved, "idle_ns": 0,
+                "calls": phase.entered.get(cell, 1) * phase.ops,
+                "rep_iterations": moved, "rep_bytes": moved, "idle_ns": 0,
             })  # fmt: skip
         if phase.idle_ns:
             rows.append({

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.causes import Evidence, Functions, Sides, pieces
+from analysis.causes import Evidence, pieces
 from analysis.compare import compare
 from analysis.comparison import Pair
+from analysis.functions import Functions, Sides
 from analysis.rank import Finding
+from analysis.statistics import Change, spread
 from analysis.views import html, markdown, terminal
 from analysis.views import json as as_json
 from probes import recording
@@ -194,12 +197,88 @@ def test_what_is_answered_elsewhere_is_like_itself_only(tmp_path: Path) -> None:
     assert [(one.operations, round(one.change.delta)) for one in found] == [(("openat",), -3090), (("close",), -800)]
 
 
+def unlocking(phases: list[Phase], event: int, each: int, counts: dict[str, int]) -> list[Phase]:
+    """Each unlocking costs ``each``, and if ``event`` is not 0, writes one; ``counts`` are per op."""
+    for phase in phases:
+        for operation in phase.calls.keys() & counts.keys():
+            for layer, function, cost in (("lock", "mutex_unlock", each), ("accounting", "trace", event)):
+                if cost:
+                    cell, times = (operation, layer, function), counts[operation]
+                    phase.work[cell], phase.entered[cell] = cost * times, times
+    return phases
+
+
+def test_what_a_call_costs_its_caller_is_of_that_cause(tmp_path: Path) -> None:
+    """A tracepoint: the way there and back is in the function that has it."""
+    counts = {"getppid": 1, "openat": 8, "write": 6, "close": 3}
+    base, other = unlocking(synthetic.tour(), 0, 10, counts), unlocking(synthetic.tour(), 136, 30, counts)
+    (finding,) = against(tmp_path / "one", other, base).phases[1].findings
+    assert finding.layers == (("accounting", 136 * 17), ("lock", 20 * 17))
+    assert (finding.evidence, set(finding.operations)) == (("callers",), {"openat", "write", "close"})
+    assert "Whoever calls them does, too, by as many for each call." in finding.sentence
+    for phase in other:  # not by as many each time: nothing says that it is for the call
+        for operation in phase.calls.keys() & counts.keys():
+            phase.work[operation, "lock", "mutex_unlock"] += 7
+    told_of = against(tmp_path / "two", other, base).phases[1].findings
+    assert [(one.layer, one.evidence) for one in told_of] == [("accounting", ()), ("lock", ())]
+
+
+def test_two_causes_that_are_both_of_each_call_of_every_operation_stay_two(tmp_path: Path) -> None:
+    counts = {"getppid": 1, "openat": 1, "write": 2, "close": 1}
+    base, other = unlocking(synthetic.tour(), 0, 10, counts), unlocking(synthetic.tour(), 136, 30, counts)
+    assert told(against(tmp_path, other, base).phases[0].findings) == [("accounting", 136, ()), ("lock", 20, ())]
+
+
+def added(add: str, sub: str, times: int = 1) -> list[Phase]:
+    """What ``openat`` adds to an account ``close`` takes away, by functions of these names."""
+    phases = synthetic.tour()
+    for cell, cost in ((("openat", "accounting", add), 120), (("close", "accounting", sub), 52)):
+        phases[1].work[cell], phases[1].entered[cell] = cost, times if cell[0] == "close" else 1
+    return phases
+
+
+def test_functions_of_one_subsystem_that_are_entered_as_often_are_one_cause(tmp_path: Path) -> None:
+    (finding,) = against(tmp_path / "one", added("racct_add", "__racct_sub")).phases[1].findings
+    assert (finding.operations, finding.evidence) == (("openat", "close"), ("family",))
+    assert finding.change.delta == pytest.approx(172)
+    assert "One cause: functions of one subsystem, by their names, entered equally often." in finding.sentence
+    two = [("accounting", 120, ()), ("accounting", 52, ())]
+    for number, other in enumerate((added("racct_add", "rctl_sub"), added("racct_add", "racct_sub", 3))):
+        assert told(against(tmp_path / f"{number}", other).phases[1].findings) == two, "another's, or more often"
+    base, other = synthetic.tour(), added("do_add", "do_sub")
+    for phases in (base, other):
+        phases[0].work["getppid", "process", "do_getppid"] = 3
+    assert told(against(tmp_path / "word", other, base).phases[1].findings) == two, "other layers begin so, too"
+    less, more = added("racct_add", "racct_sub"), added("racct_add", "racct_sub")
+    del less[1].work["openat", "accounting", "racct_add"], more[1].work["close", "accounting", "racct_sub"]
+    assert told(against(tmp_path / "way", more, less).phases[1].findings) == [("accounting", 120, ()),
+                                                                             ("accounting", -52, ())]  # fmt: skip
+
+
+@pytest.mark.parametrize(("entered", "saved", "one"), [(3, 0, True), (2, 0, False), (3, 600, False)])
+def test_what_nobody_asks_for_goes_with_what_is_asked_for_as_many_times_more(
+    tmp_path: Path, entered: int, saved: int, one: bool
+) -> None:
+    """Each interrupt wakes the idle loop; but not where most of what the CPU does then is less."""
+    base, other = synthetic.tour(), synthetic.tour()
+    other[1].calls["close"] = 3
+    for phase, times in ((base[1], 1), (other[1], entered)):
+        for cell in [cell for cell in phase.work if cell[0] == "close"]:
+            phase.work[cell] *= phase.calls["close"]
+        loop = ("background", "idle", "cpu_idle")
+        phase.work[loop], phase.entered[loop] = 200 * times, times
+        phase.work["background", "timer", "stop_tick"] = 700 - saved * (phase is other[1])
+    found = told(against(tmp_path, other, base).phases[1].findings)
+    assert found[0] == (("vfs", 1180, ("asked", "follows")) if one else ("vfs", 780, ("asked",)))
+    assert [size for _, size, _ in found[1:]] == ([] if one else [-600, 400] if saved else [200])
+
+
 # -- what always holds ------------------------------------------------------------------------------------------------
 
 
 @st.composite
 def tables(draw: st.DrawFn) -> Functions:
-    """Functions of cells of a few operations, which cost whole numbers and are entered now and then."""
+    """Functions of cells of a few operations of two phases, which cost whole numbers and are entered now and then."""
     keys = draw(st.lists(st.tuples(*[st.integers(0, 3)] * 3), min_size=1, max_size=24, unique=True))
     keys.sort()
     cells = {cell: number for number, cell in enumerate(sorted({key[:2] for key in keys}))}
@@ -209,33 +288,54 @@ def tables(draw: st.DrawFn) -> Functions:
         runs = [draw(st.lists(rows, min_size=1, max_size=3)) for _ in range(2)]
         sides.append(Sides(*(np.array(run, dtype=np.float64).T for run in runs)))
     operation, _, function = (np.array(column, dtype=np.int64) for column in zip(*keys, strict=True))
+    asked = st.lists(st.integers(0, 4), min_size=4, max_size=4)
+    calls = Sides(*(np.array(draw(asked), dtype=np.float64)[operation][:, None] for _ in range(2)))
     cell = np.array([cells[key[:2]] for key in keys], dtype=np.int64)
-    return Functions(operation, cell, function, np.full(len(keys), draw(st.sampled_from([0.001, 1.0]))), *sides)
+    once = np.full(len(keys), draw(st.sampled_from([0.001, 1.0])))
+    return Functions(operation // 2, operation, cell, function, function // 2 - 1, operation % 2 == 0, once, calls,
+                     *sides)  # fmt: skip
 
 
 def reordered(rows: Functions, order: list[int]) -> Functions:
-    cost, entered = (Sides(side.base[order], side.other[order]) for side in (rows.cost, rows.entered))
-    return Functions(rows.operation[order], rows.cell[order], rows.function[order], rows.once[order], cost, entered)
+    columns = (getattr(rows, name)[order] for name in ("phase", "operation", "cell", "function", "family",
+                                                       "background", "once"))  # fmt: skip
+    return Functions(*columns, *(Sides(side.base[order], side.other[order])
+                                 for side in (rows.calls, rows.cost, rows.entered)))  # fmt: skip
+
+
+def exchanged(rows: Functions) -> Functions:
+    return replace(rows, **{name: Sides(side.other, side.base) for name, side in
+                            (("calls", rows.calls), ("cost", rows.cost), ("entered", rows.entered))})  # fmt: skip
 
 
 @settings(deadline=None)
 @given(tables(), st.dictionaries(st.integers(0, 3), st.sampled_from(["elsewhere", "asked"]), max_size=2), st.booleans(),
        st.data())  # fmt: skip
-def test_pieces_are_of_one_operation_whatever_the_order_and_the_side(
+def test_pieces_are_of_one_phase_whatever_the_order_and_the_side(
     rows: Functions, whole: dict[int, Evidence], same: bool, data: st.DataObject
 ) -> None:
     found = pieces(rows, whole, same, True)
     for number in np.unique(found.piece):
-        assert len(np.unique(rows.operation[found.piece == number])) == 1
-        assert len(np.unique(rows.cell[found.piece == number])) == 1 or found.evidence[int(number)]
-    cost, entered = (Sides(side.other, side.base) for side in (rows.cost, rows.entered))
-    back = pieces(Functions(rows.operation, rows.cell, rows.function, rows.once, cost, entered), whole, same, True)
+        mine, why = found.piece == number, {*found.evidence.get(int(number), ())}
+        assert len(np.unique(rows.phase[mine])) == 1
+        assert len(np.unique(rows.operation[mine])) == 1 or why & {"follows", "family"}
+        assert len(np.unique(rows.cell[mine])) == 1 or why
+    back = pieces(exchanged(rows), whole, same, True)
     np.testing.assert_array_equal(found.piece, back.piece)
     assert found.evidence == back.evidence
     order = data.draw(st.permutations(range(len(rows.cell))))
     again = pieces(reordered(rows, order), whole, same, True)
     np.testing.assert_array_equal(found.piece[order], again.piece)
     assert found.evidence == again.evidence
+
+
+@given(tables())
+def test_what_differs_surely_is_what_a_change_calls_so(rows: Functions) -> None:
+    """One rule for a figure and for columns of them: whole numbers below 61 differ by more than what is called none."""
+    for side in (rows.cost, rows.entered):
+        each = (Change(spread(base), spread(other)) for base, other in zip(side.base.tolist(), side.other.tolist(),
+                                                                           strict=True))  # fmt: skip
+        assert side.sure.tolist() == [one.verdict == "differs" for one in each]
 
 
 cost = st.integers(min_value=1, max_value=900)
