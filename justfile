@@ -42,3 +42,7 @@ fuzz *ARGUMENTS: setup
 # what explain says against what is known: planted causes, predictions, guests against themselves; exits 1 on any miss
 truth *ARGUMENTS: setup
     python -m tests.truth {{ ARGUMENTS }}
+
+# cause what can go wrong around a run, many times over, and judge what becomes of it; exits 1 on any miss
+faults *ARGUMENTS: setup
+    python -m tests.faults {{ ARGUMENTS }}

@@ -22,7 +22,7 @@ name, what was found, what to do first, and where on this page there is more:
 {example}
 ```
 
-One guest's failure does not stop the others: it is in `campaign.json` with its class and its message, and what the
+One run's failure does not stop the others: it is in `campaign.json` with its class and its message, and what the
 guest wrote on its console is kept beside the place of its recording, in `seed-N.failed.log`. The same command runs
 again what failed and keeps what was recorded.
 
