@@ -101,7 +101,7 @@ def build(app: App, target: str, cache: Path, *, sysroot: Path | None = None) ->
         return found
     with disk_full_named(parent):
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{app.name}-", dir=parent))  # 0700 by itself
+        scratch = Path(tempfile.mkdtemp(prefix=f".{app.name}-", dir=parent.resolve()))  # 0700 by itself
         try:
             _compile(job, scratch, cache)
             shutil.rmtree(place, ignore_errors=True)  # only a damaged one can be there

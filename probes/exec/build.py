@@ -53,8 +53,10 @@ def plugin(version: tuple[int, ...], cache: Path) -> Path:
         for name, data in files.items():
             (Path(work) / name).write_bytes(data)
         units = sorted(name for name in files if name.endswith(".c"))
+        # A plugin that has to be built again is to have the digest that recordings know it by.
+        alike = f"-ffile-prefix-map={Path(work).resolve()}=."
         for flags in ((*_FLAGS, *_WHOLE), _FLAGS):
-            done = _run(compiler, [*flags, f"-DWL_API={api}", "-o", "plugin.so", *units, "-ldl"], Path(work))
+            done = _run(compiler, [*flags, alike, f"-DWL_API={api}", "-o", "plugin.so", *units, "-ldl"], Path(work))
             if not done.returncode:
                 break
         else:

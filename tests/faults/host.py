@@ -98,22 +98,11 @@ def _links(place: Path, own: str) -> Path:
 
 
 def _fill_cache(scene: Scene) -> None:
-    """Room for a part of the app that is to be built there."""
+    """Room for a part of the app that is to be built there; then another cache, as the message says."""
     with _mounted(scene, f"-t tmpfs -o mode=0700,size={48 + 16 * (scene.number % 10)}k none") as mounted:
         cache = _links(mounted.place / "cache", "apps")
-        scene.finished(WORDS)
-        scene.remember()
-        command = run_words(WORDS, scene.guest, SEEDS, scene.out)
-        scene.expect(scene.weaklink(*command, more={"WEAKLINK_CACHE": str(cache)}), 18, "disk full")
-        scene.count_orphans()
-        scene.count_lost()
-        page(scene, ["no room left"], failed=True)
-        mounted.grow("256m")
-        scene.expect(scene.weaklink(*command, more={"WEAKLINK_CACHE": str(cache)}), 0)
-        scene.count_orphans()
-        scene.count_lost()
-        scene.leftovers()
-        scene.count_figures(WORDS, (1, 2, 3))
+        campaign(scene, WORDS, 18, ["no room left"], more={"WEAKLINK_CACHE": str(cache)})
+        scene.wrong += [f"half an app: {path.name}" for path in (cache / "apps").iterdir()]
 
 
 def _lock_cache(scene: Scene) -> None:

@@ -71,8 +71,8 @@ def _lies(phase: str, code: int, said: str, scene: Scene) -> None:
 
 
 def _does_not_boot(scene: Scene) -> None:
-    """Linux waits for a debugger at its console."""
-    guests = f"{scene.guest},{scene.guest}+kgdboc=ttyS0+kgdbwait"
+    """Linux has no root file system, and waits for a slow disk for months."""
+    guests = f"{scene.guest},{scene.guest}+initcall_blacklist=populate_rootfs+rootdelay=9999999"
     words = (*WORDS, "--limit", LIMIT_S)
     scene.finished(words)
     scene.remember()
@@ -102,7 +102,7 @@ def _ends(how: str, said: str, scene: Scene) -> None:
 
 
 KINDS: Final = (
-    Kind("panic", "the kernel panics (sysrq, abort, sysctl)", _panics, ALL, quick=True),
+    Kind("panic", "the kernel panics (sysrq, abort, sysctl)", _panics, ALL),
     Kind("init-aborts", "the first process aborts", _aborts, ALL),
     Kind("boot-hang", "the kernel waits in its boot", _does_not_boot),
     Kind("app-crash", "a program dies by SIGSEGV", partial(_ends, "crash", "killed by signal 11 (SIGSEGV)")),

@@ -9,7 +9,7 @@ import pytest
 from tests.faults import campaign
 from tests.faults.scene import References
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 QUICK = [kind for kind in campaign.KINDS if kind.quick]
 

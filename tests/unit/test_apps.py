@@ -101,7 +101,9 @@ def test_the_digest_depends_on_nothing_but_sources_and_toolchain(
 ) -> None:
     copy = tmp_path / "elsewhere" / "tour"
     shutil.copytree(tour.folder, copy)
-    other = apps.build(apps.read(copy), "linux-static", tmp_path / "a" / "longer" / "cache")
+    (tmp_path / "a" / "longer").mkdir(parents=True)
+    (tmp_path / "linked").symlink_to(tmp_path / "a")
+    other = apps.build(apps.read(copy), "linux-static", tmp_path / "linked" / "longer" / "cache")
     assert other.elf != built.elf
     assert other.sha256 == built.sha256
     for folder in (built.elf.parent.parent, tour.folder, tmp_path):
