@@ -44,5 +44,5 @@ def missing(area: str, name: str, needed_for: str, why: WeaklinkError) -> Check:
     Where it is the cache that cannot be used, there is a check of that.
     """
     if isinstance(why, CacheUnusable):
-        return Check(area, name, None, needed_for, "limited", "not tried without a cache", "see the cache")
+        return Check(area, name, None, needed_for, "limited", "not tried without a cache", "see the cache", True)
     return Check(area, name, None, needed_for, "missing", str(why), why.hint, required=True)

@@ -39,7 +39,9 @@ _ALOUD: Final = "earlyprintk=serial,ttyS0 ignore_loglevel"
 def check(qemu: Qemu | None, name: str, progress: Callable[[str], None]) -> Check:
     """Try it with the kernel of the guest ``name``, if that is in the cache; nothing is fetched."""
     if not DEVICE.exists():
-        return _not("missing", f"there is no {DEVICE}", "a processor with virtualisation, or a host that passes it on")
+        return _not(
+            "missing", f"there is no {DEVICE}", "it takes a processor with virtualisation, or a host that passes it on"
+        )
     try:
         os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
