@@ -49,7 +49,7 @@ class Callers:
             rows.cost.delta, rows.cost.noise, rows.dearer, rows.entered.sure))  # fmt: skip
         calls, unsure, new = (rows.table(self.called, values) for values in (
             rows.entered.delta, rows.entered.noise, self.new))  # fmt: skip
-        asked = rows.of_operation(rows.calls.most)
+        asked, once = rows.of_operation(rows.calls.most), rows.of_operation(rows.once)
         for one in np.flatnonzero((new > 0).sum(axis=1) >= OPERATIONS).tolist():
             both = (dearer > 0) & (changed == 0) & (new[one] > 0) & (asked > 0)
             largest = np.where(both, np.abs(cost), 0).argmax(axis=1)
@@ -60,8 +60,9 @@ class Callers:
             allowed = ROUNDING * np.maximum(np.abs(cost), np.abs(paid)) + noise + each * unsure[one] + EQUAL
             alike = both & (np.abs(cost - paid) <= allowed) & (np.abs(paid) > 2 * allowed)
             apart = np.where(alike, rate, 0).max(axis=1) >= APART * np.where(alike, rate, np.inf).min(axis=1)
-            # Others may call it too, so that it pays for some calls only; but never for more than there are.
-            within = (np.abs(cost - paid / 2) <= np.abs(paid) / 2 + allowed) | (changed > 0)
+            # Others may call it too, so that it pays for some calls only; but never for more than there are, and one
+            # that the begin of a phase cuts.
+            within = (np.abs(cost - paid / 2) <= np.abs(paid) / 2 + allowed + each * once) | (changed > 0)
             enough = alike.sum(axis=1) >= OPERATIONS
             self.agree[:, one] = (each[:, 0] >= 1) & enough & apart & within.all(axis=1)
 
