@@ -32,12 +32,12 @@ _LINES: Final = re.compile(rb"\A(?:%b)+" % _LINE.pattern)
 def visible(text: str) -> str:
     """``text`` without what a terminal, or an eye, could be tricked with: control, format and bidi characters.
 
-    A tab becomes a space; ANSI sequences lose their escape character and with it their effect.
+    A tab becomes a space, as do spaces of other widths; ANSI sequences lose their escape character and with it their effect.
     """
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        " " if character == "\t" else character
+        " " if character == "\t" or unicodedata.category(character) == "Zs" else character
         for character in text
         if character == "\t" or (unicodedata.category(character)[0] != "C" and character not in "\u2028\u2029")
     )

@@ -85,6 +85,7 @@ def test_waiting_for_a_silent_guest_ends_in_time() -> None:
         ("zero\u200bwidth\ufeff", "zerowidth"),
         ("line\u2028break\x85", "linebreak"),
         ("nul\x00 del\x7f", "nul del"),
+        ("no\u00a0break", "no break"),
     ],
 )
 def test_nothing_that_tricks_a_terminal_or_an_eye_is_shown(raw: str, shown: str) -> None:
