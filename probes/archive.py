@@ -34,6 +34,8 @@ _BYTES: Final = 1 << 30
 """The most that a member of an archive may unpack to."""
 _TABLE_BYTES: Final = 4 << 30
 """The most that a table may take in memory: a value that repeats a billion times is a few bytes in the file."""
+_LONGEST_PLACE: Final = 1000
+_LONGEST_NAME: Final = 255  # bytes, of a file on any system
 _OWNER: Final = pa.field("recording", pa.int16(), nullable=False)
 _HINT: Final = "Pack the recordings again: weaklink pack DIR --out FILE"
 
@@ -136,7 +138,7 @@ def read(file: Path) -> list[Recording]:
     for number, entry in enumerate(described):
         if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("place", "console")):
             _refuse(file, f"does not describe recording {number}")
-        if ".." in (parts := Path(entry["place"]).parts) or not parts or Path(entry["place"]).is_absolute():
+        if not _is_place(entry["place"]):
             _refuse(file, f"has no place for recording {number}")
         try:
             manifest = check_manifest(entry.get("manifest"))
@@ -144,7 +146,19 @@ def read(file: Path) -> list[Recording]:
             raise RecordingInvalid(f"{file / entry['place']}: {error}"[:500], hint=_HINT) from error
         console = entry["console"].encode("latin-1", "replace")[:CONSOLE_BYTES]
         found.append(Packed(file / entry["place"], manifest, unpacked_once, number, console))
+    places = {one.directory for one in found}
+    if len(places) < len(found) or any(above in places for place in places for above in place.parents):
+        _refuse(file, "has two recordings in one place")
     return found
+
+
+def _is_place(text: str) -> bool:
+    """Whether a recording may be put there, below whatever directory: no name in it leads elsewhere, or does harm."""
+    parts = Path(text).parts
+    return (
+        bool(parts) and text.isprintable() and not Path(text).is_absolute() and ".." not in parts
+        and len(text) <= _LONGEST_PLACE and all(len(part.encode()) <= _LONGEST_NAME for part in parts)
+    )  # fmt: skip
 
 
 def unpack(file: Path, root: Path) -> list[Path]:
@@ -214,7 +228,7 @@ def _unpacked(file: Path, name: str, recordings: int) -> pa.Table:
 
     content = pa.py_buffer(_read_member(file, f"{name}.parquet"))
     with tables.opened(content, name, where, _HINT, check) as packed:
-        table = packed.read().unify_dictionaries()
+        table = tables.unified(packed.read())
         tables.check_values(table.drop_columns([_OWNER.name]), name, where)
     owners = pc.min_max(table[_OWNER.name]).as_py()
     if table.num_rows and (table[_OWNER.name].null_count or owners["min"] < 0 or owners["max"] >= recordings):

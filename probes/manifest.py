@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, NoReturn, NotRequired, TypedDict, cast
 from probes.events import SCHEMA_VERSION
 from profiler.errors import RecordingInvalid
 
+_LIMIT: Final = 1 << 63
 AGAIN: Final = "Record it again: remove the directory and repeat the `weaklink run` that made it."
 
 
@@ -207,8 +208,10 @@ def _check(value: object, want: Any, where: str) -> None:
         if not any(_fits(value, hint) for hint in args):
             _wrong(where, str(want))
     elif want is float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LIMIT:
             _wrong(where, "a number of at least 0")
+    elif want is int and isinstance(value, int) and not -_LIMIT <= value < _LIMIT:
+        _wrong(where, "a number of 64 bits")
     elif not isinstance(value, want) or (want is int and isinstance(value, bool)):
         _wrong(where, f"of type {want.__name__}")
 

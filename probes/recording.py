@@ -34,6 +34,7 @@ from probes.tables import (
     check_values,
     opened,
     rows_of,
+    unified,
     unpacked_bytes,
 )  # fmt: skip
 from profiler.errors import DiskFull, RecordingInvalid, no_room
@@ -258,7 +259,7 @@ class Recording:
         Raises ``RecordingInvalid`` if the file is damaged, too large, or not of the declared schema.
         """
         with self._opened(name) as file:
-            table = file.read(columns=None if columns is None else list(columns)).unify_dictionaries()
+            table = unified(file.read(columns=None if columns is None else list(columns)))
             check_values(table, name, str(self.directory / f"{name}.parquet"))
             check_keys(table, name, str(self.directory / f"{name}.parquet"))
         return table
@@ -272,7 +273,7 @@ class Recording:
             wanted = None if columns is None else list(columns)
             for group in range(file.metadata.num_row_groups):  # several at once would be read ahead, all of them
                 for batch in file.iter_batches(BATCH, row_groups=[group], columns=wanted, use_threads=False):
-                    check_values(pa.Table.from_batches([batch]), name, str(self.directory / f"{name}.parquet"))
+                    check_values(unified(pa.Table.from_batches([batch])), name, str(self.directory / f"{name}.parquet"))
                     yield batch
 
     def _opened(self, name: str) -> contextlib.AbstractContextManager[pq.ParquetFile]:

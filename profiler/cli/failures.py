@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from analysis.views.failures import Failure
 
-_MOST_BYTES: Final = 64 << 20
 _STATES: Final = {
     "failed": "failed",
     "interrupted": "interrupted",
@@ -21,14 +19,11 @@ _STATES: Final = {
 
 def of(root: Path) -> list[Failure]:
     """Give the runs of the last campaign in ``root`` that have no recording; none where nobody wrote it down."""
-    from profiler.campaign import SUMMARY
+    from profiler.cli.recordings import campaign
 
-    path = root / SUMMARY
     try:
-        with path.open("rb") as file:
-            runs = json.loads(file.read(_MOST_BYTES))["runs"]
-        return [_failure(run) for run in runs if run.get("state") in _STATES]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return [_failure(run) for run in campaign(root)["runs"] if run.get("state") in _STATES]
+    except (LookupError, TypeError, AttributeError):
         return []
 
 

@@ -88,12 +88,12 @@ def _readable(root: Path) -> tuple[list[Recording], list[tuple[str, RecordingInv
 
 def first_guest(root: Path, recordings: Sequence[Recording]) -> str:
     """The guest that was named first in the last campaign below ``root``, else the one with the shortest name."""
-    import json
+    from profiler.cli.recordings import campaign
 
     guests = sorted({recording.spec for recording in recordings}, key=lambda spec: (len(spec), spec))
     try:
-        named = json.loads((root / "campaign.json").read_bytes())["guests"][0]
-    except (OSError, ValueError, LookupError, TypeError):
+        named = campaign(root)["guests"][0]
+    except (LookupError, TypeError):
         return guests[0]
     return named if named in guests else guests[0]
 

@@ -70,11 +70,11 @@ def chosen(arguments: argparse.Namespace, *, events: bool = True) -> tuple[list[
 
 def in_order(root: Path, recordings: list[Recording]) -> list[Recording]:
     """Recordings with the guests as the last campaign below ``root`` named them, if there is one."""
-    import json
+    from profiler.cli.recordings import campaign
 
     try:
-        named = [str(guest) for guest in json.loads((root / "campaign.json").read_bytes())["guests"]]
-    except (OSError, ValueError, LookupError, TypeError):
+        named = [str(guest) for guest in campaign(root)["guests"]]
+    except (LookupError, TypeError):
         return recordings
     return sorted(recordings, key=lambda one: named.index(one.spec) if one.spec in named else len(named))
 

@@ -32,7 +32,8 @@ _LINES: Final = re.compile(rb"\A(?:%b)+" % _LINE.pattern)
 def visible(text: str) -> str:
     """``text`` without what a terminal, or an eye, could be tricked with: control, format and bidi characters.
 
-    A tab becomes a space, as do spaces of other widths; ANSI sequences lose their escape character and with it their effect.
+    A tab becomes a space, as do spaces of other widths; ANSI sequences lose their escape character and with it their
+    effect.
     """
     if text.isascii() and text.isprintable():
         return text
