@@ -17,7 +17,7 @@ import pytest
 from images import added, elf, libraries
 from images.guests.osv import linked
 from images.model import Given
-from probes import archive, objects, recording, symbols
+from probes import archive, objects, recording, symbols, tables
 from probes.exec.disassembly import Code
 from probes.maps import audit
 from probes.symbols import SymbolTable
@@ -75,6 +75,19 @@ def test_a_table_that_is_none_is_refused_alone_and_in_an_archive(
         recording.read(place).frame(name)
     with pytest.raises(RecordingInvalid, match=said):
         repacked(tmp_path / "a.recordings", f"{name}.parquet", lambda data: through(data, change))[0].frame(name)
+
+
+def test_a_row_of_an_entry_that_is_not_in_the_dictionary_is_refused(place: Path) -> None:
+    """Arrow reads and converts what lies beyond the dictionary, where nobody has looked before."""
+
+    def beyond(table: pa.Table) -> pa.Table:
+        indices = pa.array([140] * table.num_rows, pa.int32())
+        return replaced(table, "name", pa.DictionaryArray.from_arrays(indices, ["x"], safe=False))
+
+    table = beyond(pq.read_table(place / "phases.parquet"))
+    with pytest.raises(pa.ArrowException):
+        tables.unified(table)
+    assert tables.unified(table.drop_columns(["name"])).num_rows == table.num_rows
 
 
 def through(data: bytes, change: Change) -> bytes:
