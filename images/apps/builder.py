@@ -101,7 +101,7 @@ def build(app: App, target: str, cache: Path, *, sysroot: Path | None = None) ->
         return found
     with disk_full_named(parent):
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{app.name}-", dir=parent.resolve()))  # 0700 by itself
+        scratch = Path(tempfile.mkdtemp(prefix=f".{app.name}-", dir=parent))  # 0700 by itself
         try:
             _compile(job, scratch, cache)
             shutil.rmtree(place, ignore_errors=True)  # only a damaged one can be there
@@ -157,7 +157,7 @@ def _compile(job: Job, scratch: Path, cache: Path) -> None:
     out = scratch / "out"
     out.mkdir(mode=0o700)
     job.lay_out(scratch, cache)
-    flags = [*job.flags(), f"-ffile-prefix-map={scratch}=."]
+    flags = [*job.flags(), *(f"-ffile-prefix-map={place}=." for place in (scratch, scratch.resolve()))]  # the cwd's
     objects = [f"{source.replace('/', '-')}.o" for source in job.sources()]
     for source, object_ in zip(job.sources(), objects, strict=True):
         _run(job, [*flags, *INCLUDE, "-c", source, "-o", object_], scratch)

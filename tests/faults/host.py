@@ -171,6 +171,8 @@ def _other_plugin(scene: Scene) -> None:
     right = build.plugin(qemu.find().version, store.cache_dir())
     with scene.references.building:
         wrong = build.plugin(_OTHER_QEMU, scene.references.place / "other")
+    for seed in (1, 2, 3):  # with the right one
+        scene.references.of(scene, WORDS, seed)
     scene.cache = _links(scene.place / "cache", "probe")
     shutil.copy(wrong, scene.cache / "probe" / right.name)
     campaign(scene, WORDS, 13, ["QEMU refused the probe"])
