@@ -48,7 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"schema": 1, "demo": not stopped, "checks": [check.row() for check in checks]}, indent=1))
     elif not stopped:
-        print("\nthe demo can run here: weaklink demo")
+        limited = ", ".join(f"{check.area} {check.name}" for check in checks if check.required and check.state != "ok")
+        print(f"\nthe demo can run here{f', with limits ({limited})' if limited else ''}: weaklink demo")
     if stopped:
         names = ", ".join(f"{check.area} {check.name}" for check in stopped)
         hint = stopped[0].remedy if len(stopped) == 1 else "do what stands behind each -> of these, then look again"

@@ -29,6 +29,15 @@ def campaign(root: Path) -> dict[str, Any]:
     return {}
 
 
+def whole(one: Recording) -> Recording:
+    """Give a recording of which every file is what was written; raises RecordingInvalid for another."""
+    from probes.recording import damaged
+
+    if found := damaged(one.directory):
+        raise RecordingInvalid(f"{one.directory}: {', '.join(found)} is not what was written")
+    return one
+
+
 def load(root: Path) -> list[Recording]:
     """All recordings at or below ``root``, sorted by path, or in the archive ``root`` (``weaklink pack``).
 

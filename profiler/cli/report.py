@@ -67,7 +67,7 @@ def _readable(root: Path) -> tuple[list[Recording], list[tuple[str, RecordingInv
     """Give the recordings at or below ``root`` that are whole, and what is wrong with the others."""
     from probes import recording
     from profiler.campaign import SUMMARY
-    from profiler.cli.recordings import load
+    from profiler.cli.recordings import load, whole
 
     places = recording.find(root) if root.is_dir() else []
     if not places and root.is_dir() and (root / SUMMARY).exists():
@@ -76,9 +76,7 @@ def _readable(root: Path) -> tuple[list[Recording], list[tuple[str, RecordingInv
     bad: list[tuple[str, RecordingInvalid]] = []
     for place in places:
         try:
-            one = recording.read(place)
-            if damaged := recording.damaged(place):
-                raise RecordingInvalid(f"{place}: {', '.join(damaged)} is not what was written")
+            one = whole(recording.read(place))
             _ = one.ledger, one.phases, one.calls  # read now, and kept: an older one has no digests
             good.append(one)
         except RecordingInvalid as error:

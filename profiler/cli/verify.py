@@ -36,6 +36,7 @@ def check(root: Path, *, show_all: bool = False) -> int:
     one does not add up.
     """
     from analysis.verify import verify
+    from profiler.cli.recordings import whole
     from profiler.errors import CheckFailed, RecordingInvalid
     from profiler.machine.console import visible
 
@@ -45,7 +46,7 @@ def check(root: Path, *, show_all: bool = False) -> int:
     for read in found:
         try:
             recording = read()
-            checks = verify(_whole(recording))
+            checks = verify(whole(recording))
         except RecordingInvalid as error:
             print(f"{visible(str(error))}")
             unreadable.append(error)
@@ -68,16 +69,6 @@ def check(root: Path, *, show_all: bool = False) -> int:
             f"{failed} of {total} checks failed", hint="do not trust what is computed from these recordings"
         )
     return 0
-
-
-def _whole(one: Recording) -> Recording:
-    """Refuse a recording of which any file is not what was written."""
-    from probes.recording import damaged
-    from profiler.errors import RecordingInvalid
-
-    if found := damaged(one.directory):
-        raise RecordingInvalid(f"{one.directory}: {', '.join(found)} is not what was written")
-    return one
 
 
 def _each(root: Path) -> Iterator[Callable[[], Recording]]:

@@ -60,7 +60,7 @@ def _fetchable(name: str, what: str, trouble: str) -> Check:
         return missing("guests", name, what, failure)
     when = f"{trouble}, so it is fetched again" if trouble else "fetched on first use"
     return Check(
-        "guests", name, f"{package.name} {package.version}", what, "limited" if trouble else "ok",
-        f"{when}, {package.size / 1e6:.0f} MB (whether the network is there was not tried)",
-        required=True,
+        "guests", name, f"{package.name} {package.version}", what, "limited",
+        f"{when}, {package.size / 1e6:.0f} MB; whether the network is there was not tried",
+        "see that apt-get can reach its mirror: as root, apt-get update", required=True,
     )  # fmt: skip

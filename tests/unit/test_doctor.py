@@ -223,7 +223,7 @@ def offline(*asked: str) -> debian.Package:
     ("state", "asks", "expected", "words"),
     [
         ("ok", offline, "ok", ""),
-        ("not fetched", resolved, "ok", "27 MB"),
+        ("not fetched", resolved, "limited", "network is there was not tried"),
         ("not fetched", offline, "missing", "apt's lists do not have it"),
         ("changed", resolved, "limited", "its files in the cache are changed"),
         ("missing", offline, "missing", "apt's lists do not have it"),
