@@ -74,17 +74,6 @@ def table(recordings: Sequence[Recording], phases: Sequence[int], means: Sequenc
     return found
 
 
-def calls(recordings: Sequence[Recording], phases: Sequence[int]) -> pd.DataFrame:
-    """Calls per (phase, operation), a column per run."""
-    import pandas as pd
-
-    rows = columns.read(recordings, "calls", [*CELL, "calls"])
-    rows = rows.where(np.isin(rows.values["phase"], list(phases)))
-    group, index = rows.groups(CELL)
-    return pd.DataFrame(rows.sums("calls", group, len(index), len(recordings)), index=index,
-                        columns=[one.seed for one in recordings])  # fmt: skip
-
-
 def dropped(index: Any, levels: Sequence[str]) -> pd.Index[Any]:
     """An index without some of its levels, each value once."""
     found: pd.Index[Any] = index.droplevel(list(levels)).unique()

@@ -1,34 +1,36 @@
-"""What one app says of another: unit costs measured in one, times what the other does.
+"""What an app costs on another guest: how often it enters each function there, times what the tour says of an entry.
 
-The difference between two guests is measured in an app that asks for many things (the *units*: ``tour``), and counts
-are those of another app, recorded on the base guest alone.  A call of an operation is too coarse a unit: a ``write``
-may fill one page or four, wake somebody or not.  So the counts are entries of the base's functions, which a recording
-has.  Each function that costs more or less on the other guest is pegged to those of the base whose entries, over all
-operations of all phases of the units, go along with its difference best: itself, if it is changed; the allocator's, if
-it clears each new page; the way into the kernel, if it is new and executed by every system call.  That is matching
-pursuit (S. Mallat and Z. Zhang, "Matching pursuits with time-frequency dictionaries", IEEE Transactions on Signal
-Processing 41, 1993) with entries as the dictionary.  What the seeds alone move as much is no difference, and no
-function saves more than what the app spends in it.
+Known are what the tour (the *units*) costs on both guests, what the app costs on the base, and how often it enters each
+function on both.  What it costs on the other guest is foretold from these.  A call of an operation would be too coarse
+a unit: a ``write`` fills one page or four, wakes somebody or not; a function's entries say which.
 
-Of a function that the units never enter nothing is known, whatever it costs on the other guest.  So an operation of the
-app is foretold only if nearly all that it executes on the base is in functions that they do enter (``KNOWN``).
+An entry costs what it does somewhere, so the question is where to look.  For each operation of each phase of the app,
+those of the tour are ordered by how alike the two are in what they enter on the other guest; a function's cost is taken
+from the first that enters it, and if there are any, from the first in which it costs the same on the base as it does in
+the app, so that it has taken the same path there.  Kernels that share their functions are told apart from the app's own
+cost on the base: each entry costs more by what it costs more in the tour, and where the tour enters a function more
+often on the other guest, what is entered more often costs what that does.  Other kernels have nothing in common but
+what was asked of them: there an entry costs what it does in the tour, and nothing else is known.
+
+What is not foretold: what the tour does not know well enough (``KNOWN``), and on another kernel what it does not do
+nearly the same (``NEAR``).  How far that may be off, the tour says of itself: each of its phases is foretold from all
+others (``doubt``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from analysis.comparable import check_comparable
 from analysis.ledger import Cost
 from analysis.split import Floats
 from probes.recording import Recording
 from profiler.errors import NotComparable
-from tests.truth.cells import CELL, FUNCTION, calls, check_same, dropped, good, spread, table
+from tests.truth.cells import CELL, FUNCTION, check_same, dropped, good, spread, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,27 +38,28 @@ if TYPE_CHECKING:
 KNOWN: Final = 0.9
 """Of what an operation executes, this share is in functions that the units enter, or it is not foretold: what is
 unknown of it may be off by all that it is, and a tenth is what a prediction may be off by."""
-PEGS: Final = 4
-"""Functions of the base that one difference is pegged to, at most."""
-WORTH: Final = 0.02
-"""A peg explains at least this share of the difference; functions that are as good up to a tenth of it are one."""
-NEARLY: Final = 0.999
-"""The smallest differences that make the rest of all are not pegged."""
+NEAR: Final = 0.01
+"""One minus the cosine of two vectors of entries: operations that are closer do the same, nearly."""
+SAME: Final = 0.1
+"""Entries, and what an entry costs, are the same up to this share."""
 ALIKE: Final = 0.5
-"""Functions that the other guest enters too have this share of what the base executes, or nothing can be pegged."""
+"""Kernels of which the base spends this share of its instructions in functions that the other enters too are alike."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What an app would cost more or less on the other guest, over all its phases, mean over runs; nothing is per op.
+    """What an app would cost on the other guest, over all its phases, mean over runs; nothing is per op.
 
-    ``operations`` has a row per (phase, operation) of the app on the base: ``cost``, ``instructions``, ``known`` (the
-    part of ``instructions`` in functions that the units enter), ``predicted`` (the difference), and ``foretold``
-    (whether enough is known that it may be).
+    ``operations`` has a row per (phase, operation) that the app asks both guests for: ``cost`` on the base;
+    ``predicted`` on the other guest; ``counts``, the same if every entry cost what it costs the app on the base, and
+    what the base never enters cost nothing; ``instructions`` on the base, ``known``, the share of the instructions in
+    functions that the units enter, on the guest where it is less; ``apart``, how far the nearest of the units is; and
+    ``foretold``, whether enough is known.
     """
 
     operations: pd.DataFrame
-    pegs: tuple[Peg, ...]  # largest part of the units' difference first
+    alike: bool  # whether the kernels are
+    doubt: float  # a predicted cost may be off by this share; nothing, if the kernels are alike
 
     @property
     def foretold(self) -> pd.DataFrame:
@@ -65,130 +68,135 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Peg:
-    """The difference of one function, ``unit`` for each entry of one of the base (the median, if several go along)."""
+class Costs:
+    """What functions (rows) cost in operations (columns) of one guest: mean over runs, and how far seeds move it."""
 
-    function: str
-    to: tuple[str, ...]
-    unit: float
-    row: int  # of ``function``, among the functions of the units
-    rows: npt.NDArray[np.intp]  # of ``to``
+    entries: Floats
+    cost: Floats
+    moved: Floats
+
+    @property
+    def unit(self) -> Floats:
+        """What an entry costs; not a number where there is none."""
+        return self.cost / np.where(self.entries > 0, self.entries, np.nan)
+
+    def only(self, columns: Any) -> Costs:
+        """Some of the operations."""
+        return Costs(self.entries[:, columns], self.cost[:, columns], self.moved[:, columns])
 
 
-def predict(base: Sequence[Recording], other: Sequence[Recording], app: Sequence[Recording], cost: Cost) -> Prediction:
-    """Predict the difference of ``app``, recorded on the base guest, from that of the units, ``base`` and ``other``.
+def predict(units: Sequence[Sequence[Recording]], app: Sequence[Sequence[Recording]], cost: Cost) -> Prediction:
+    """Foretell what ``app`` costs on the other guest from ``units``; both were recorded on the base, then on the other.
 
-    Raises ``NotComparable`` if the units are not, if the app was recorded on another kernel than ``base`` or in another
-    way, or if the kernels have too few functions in common (``ALIKE``).
+    Of the app on the other guest only its entries are used, and how its instructions are divided between functions that
+    the units know and others.
+
+    Raises ``NotComparable`` if recordings are not, or if an app was recorded on another kernel than the units, or in
+    another way.
     """
     import pandas as pd
 
-    check_comparable([*base, *other])
-    check_comparable(app)
-    check_same(base[0], app[0])
-    phases = sorted({*good(base)} & {*good(other)})
-    used = good(app)
-    if not phases or not used:
+    for side in (*units, *app):
+        check_comparable(side)
+    for known, asked in zip(units, app, strict=True):
+        check_same(known[0], asked[0])
+    tables = [[table(runs, good(runs), ["calls", "instructions"], cost) for runs in sides] for sides in (units, app)]
+    if any(one.empty for side in tables for one in side):
         raise NotComparable("there is no phase to learn from, or none to foretell", hint="See `weaklink verify`.")
-    units = _Units(base, other, phases, cost)
-    if not units.alike:
-        raise NotComparable("the kernels have too few functions in common", hint="Compare one app on both.")
-    of_app = table(app, used, ["instructions", "calls", cost])
-    cells = dropped(of_app.index, FUNCTION)
-    entries = spread(of_app["calls"], units.functions, cells)
-    own = spread(of_app[cost], units.functions, cells)
-    pegs = units.pegs()
-    changes = np.zeros_like(own)
-    for peg in pegs:
-        # What the other guest never executes saves what the app spends in it, whatever an entry costs elsewhere.
-        saved = peg.to == (peg.function,) and units.gone[peg.row]
-        changes[peg.row] += -own[peg.row] if saved else peg.unit * np.median(entries[peg.rows], axis=0)
-    whole = of_app.groupby(CELL).sum().reindex(cells)
-    known = spread(of_app["instructions"], units.functions, cells)[units.entered].sum(axis=0)
-    instructions = whole["instructions"].to_numpy()
-    return Prediction(pd.DataFrame({
-        "cost": whole[cost].to_numpy(), "instructions": instructions, "known": known,
-        "predicted": np.maximum(changes, -own).sum(axis=0), "foretold": known >= KNOWN * instructions,
-    }, index=cells), pegs)  # fmt: skip
+    functions = _all(tables[0] + tables[1], CELL)
+    of_units = _all(tables[0], FUNCTION)
+    both = dropped(tables[1][0].index, FUNCTION).intersection(dropped(tables[1][1].index, FUNCTION))
+    base, other = (_costs(one, functions, of_units) for one in tables[0])
+    own, theirs = (_costs(one, functions, both) for one in tables[1])
+    shares = [spread(one["instructions"], functions, both) for one in tables[1]]
+    whole = [share.sum(axis=0) for share in shares]
+    knows = [share[one.entries.any(axis=1)].sum(axis=0) / np.where(total > 0, total, 1.0)
+             for one, share, total in zip((base, other), shares, whole, strict=True)]  # fmt: skip
+    alike = _alike(tables[0][0], other, functions)
+    cells = pd.DataFrame({"cost": own.cost.sum(axis=0), "instructions": whole[0]}, index=both)
+    cells["known"] = np.minimum(*knows) if alike else knows[1]
+    if not alike:  # the same name is another function
+        base, own = (replace(one, entries=0 * one.entries, cost=0 * one.cost) for one in (base, own))
+    near = apart(other.entries, theirs.entries)
+    cells["predicted"] = foretell(base, other, own, theirs.entries, near).sum(axis=0)
+    cells["counts"] = np.nansum(own.unit * theirs.entries, axis=0)
+    cells["apart"] = near.min(axis=0)
+    cells["foretold"] = (cells["known"] >= KNOWN) & (alike | (cells["apart"] <= NEAR))
+    return Prediction(cells, alike, 0.0 if alike else doubt(other, of_units.get_level_values("phase").to_numpy()))
 
 
-class _Units:
-    """The difference of the units: matrices with a row per function and a column per (phase, operation)."""
+def foretell(base: Costs, other: Costs, own: Costs, entries: Floats, near: Floats) -> Floats:
+    """Foretell what functions (rows) cost in operations of an app (columns) that enter them ``entries`` times.
 
-    def __init__(
-        self, base: Sequence[Recording], other: Sequence[Recording], phases: Sequence[int], cost: Cost
-    ) -> None:
-        sides = [table(one, phases, ["calls"], cost) for one in (base, other)]
-        both = sides[0].index.append(sides[1].index)
-        functions, cells = (dropped(both, levels).sort_values() for levels in (CELL, FUNCTION))
-        asked = [calls(one, phases).reindex(cells, fill_value=0.0).to_numpy().T for one in (base, other)]
-        usual = asked[0].mean(axis=0)
-        runs = [np.stack([spread(side[name], functions, cells) for name in side if name != "calls"]) for side in sides]
-        # How often something is asked for is no unit cost: where seeds or guests differ in that, it is made the same.
-        for side, often in zip(runs, asked, strict=True):
-            both_ask = (often > 0) & (usual > 0)
-            side *= np.where(both_ask, usual / np.where(both_ask, often, 1.0), 1.0)[:, None, :]
-        self.functions = functions
-        self.entries, entries_other = (spread(side["calls"], functions, cells) for side in sides)
-        self.delta = runs[1].mean(axis=0) - runs[0].mean(axis=0)
-        self.noise = np.maximum(*(np.ptp(one, axis=0) for one in runs))
-        self.entered = np.flatnonzero(self.entries.sum(axis=1) > 0)
-        share = runs[0].mean(axis=0).sum(axis=1)
-        common = share[entries_other.sum(axis=1) > 0].sum()
-        self.alike = bool(common >= ALIKE * share.sum())
-        self.gone = (self.entries.sum(axis=1) > 0) & (entries_other.sum(axis=1) == 0)
-
-    def pegs(self) -> tuple[Peg, ...]:
-        """Peg each function that differs beyond what seeds move."""
-        names = [function for _, function in self.functions.tolist()]
-        sure = np.abs(self.delta) > self.noise
-        sizes = np.abs(self.delta * sure).sum(axis=1)
-        order = np.argsort(-sizes, kind="stable")
-        enough = int(np.searchsorted(np.cumsum(sizes[order]), NEARLY * sizes.sum())) + 1
-        found = []
-        for row in order[: enough if sizes.any() else 0].tolist():
-            for unit, rows in self._pursued(row):
-                found.append(Peg(names[row], tuple(names[one] for one in rows), unit, row, rows))
-        return tuple(found)
-
-    def _pursued(self, row: int) -> list[tuple[float, npt.NDArray[np.intp]]]:
-        left, noise = self.delta[row].copy(), self.noise[row]
-        whole = now = _beyond(left, noise)
-        found: list[tuple[float, npt.NDArray[np.intp]]] = []
-        while len(found) < PEGS and now > WORTH * whole:
-            where = np.abs(left) > noise
-            near = self.entered[self.entries[np.ix_(self.entered, np.flatnonzero(where))].any(axis=1)]
-            units = _units(left, self.entries[near])
-            scores = _beyond(left - units[:, None] * self.entries[near], noise)
-            best = min([now, *scores.tolist()])
-            if now - best < WORTH * whole:
-                break
-            alike = near[scores <= best + WORTH / 10 * whole]
-            alike = np.array([row], dtype=np.intp) if row in alike else alike
-            unit = float(units[np.isin(near, alike)].mean())
-            after = left - unit * np.median(self.entries[alike], axis=0)
-            if now - _beyond(after, noise) < WORTH * whole:  # each of them is as good, but not all together
-                first = int(scores.argmin())
-                alike, unit = near[[first]], float(units[first])
-                after = left - unit * self.entries[alike[0]]
-            left, now = after, _beyond(after, noise)
-            found.append((unit, alike))
-        return found
-
-
-def _beyond(left: Floats, noise: Floats) -> Floats:
-    """How much of a difference over all cells is more than seeds move."""
-    found: Floats = np.maximum(np.abs(left) - noise, 0.0).sum(axis=-1)
+    ``base`` and ``other`` are the units, ``own`` is the app on the base, and ``near`` says how far each operation of
+    the units (rows) is from each of the app (columns).
+    """
+    found = np.where(own.entries > 0, np.nan_to_num(own.unit) * entries, own.cost)  # what the units never enter
+    units, units_base, units_own = other.unit, base.unit, own.unit
+    rows = np.arange(len(entries))
+    for column, order in enumerate(np.argsort(near, axis=0, kind="stable").T):
+        now, before = entries[:, column], own.entries[:, column]
+        entered = other.entries[:, order] > 0
+        usual = units_own[:, [column]]
+        same = entered & (np.abs(units_base[:, order] - usual) <= SAME * usual)
+        at = rows, order[np.where(same.any(axis=1), same.argmax(axis=1), entered.argmax(axis=1))]
+        more = other.entries[at] - base.entries[at]
+        grown = np.abs(more) > SAME * np.maximum(other.entries[at], base.entries[at])
+        each = (other.cost[at] - base.cost[at]) / np.where(grown, more, 1.0)
+        dearer = units[at] - units_base[at]
+        moved = np.maximum(other.moved[at] / other.entries[at].clip(1), base.moved[at] / base.entries[at].clip(1))
+        dearer = np.where(np.abs(dearer) > moved, dearer, 0.0)
+        told = np.where(grown, own.cost[:, column] + (now - before) * each,
+                        now * (np.where(before > 0, usual[:, 0], units_base[at]) + dearer))  # fmt: skip
+        known = entered.any(axis=1) & (now > 0)
+        found[known, column] = np.maximum(told, 0.0)[known]
     return found
 
 
-def _units(left: Floats, entries: Floats) -> Floats:
-    """The difference per entry, for each candidate: the median over its cells, each as heavy as its entries."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(entries > 0, left / entries, np.inf)
-    order = np.argsort(ratio, axis=1)
-    weight = np.take_along_axis(entries, order, axis=1)
-    so_far = np.cumsum(weight, axis=1)
-    middle = (so_far >= so_far[:, -1:] / 2).argmax(axis=1)
-    found: Floats = np.take_along_axis(ratio, order, axis=1)[np.arange(len(ratio)), middle]
+def doubt(units: Costs, phases: Any) -> float:
+    """How far a cost may be off: the median, of operations of the units that are foretold from all other phases.
+
+    ``phases`` are those of the operations.  Counted are what would be foretold on another kernel; if there is nothing,
+    all is in doubt.
+    """
+    there = units.cost.any(axis=1) | units.entries.any(axis=1)
+    units = Costs(units.entries[there], units.cost[there], units.moved[there])
+    off: list[float] = []
+    for phase in np.unique(phases):
+        rest, left = units.only(phases != phase), units.only(phases == phase)
+        nothing = Costs(*(0 * one for one in (rest.entries, rest.cost, rest.moved)))
+        own = Costs(*(0 * one for one in (left.entries, left.cost, left.moved)))
+        near = apart(rest.entries, left.entries)
+        told = foretell(nothing, rest, own, left.entries, near).sum(axis=0)
+        whole, known = left.cost.sum(axis=0), left.cost[rest.entries.any(axis=1)].sum(axis=0)
+        chosen = (whole > 0) & (known >= KNOWN * whole) & (near.min(axis=0) <= NEAR)
+        off += np.abs(told[chosen] / whole[chosen] - 1).tolist()
+    return float(np.median(off)) if off else 1.0
+
+
+def apart(one: Floats, other: Floats) -> Floats:
+    """How far columns of entries are from each other: one minus the cosine, a row per column of ``one``."""
+    lengths = [np.linalg.norm(entries, axis=0) for entries in (one, other)]
+    units = [entries / np.where(length > 0, length, 1.0)
+             for entries, length in zip((one, other), lengths, strict=True)]  # fmt: skip
+    found: Floats = (1 - units[0].T @ units[1]).clip(0)
     return found
+
+
+def _all(tables: Sequence[pd.DataFrame], levels: Sequence[str]) -> pd.Index[Any]:
+    """All that is in the index of some tables, but for some of its levels."""
+    found = dropped(tables[0].index, levels)
+    for one in tables[1:]:
+        found = found.union(dropped(one.index, levels))
+    return found
+
+
+def _costs(rows: pd.DataFrame, functions: pd.Index[Any], cells: pd.Index[Any]) -> Costs:
+    seeds = [name for name in rows if name not in ("calls", "instructions")]
+    runs = np.stack([spread(rows[seed], functions, cells) for seed in seeds])
+    return Costs(spread(rows["calls"], functions, cells), runs.mean(axis=0), np.ptp(runs, axis=0))
+
+
+def _alike(base: pd.DataFrame, other: Costs, functions: pd.Index[Any]) -> bool:
+    share = spread(base["instructions"], functions, dropped(base.index, FUNCTION)).sum(axis=1)
+    return bool(share[other.entries.any(axis=1)].sum() >= ALIKE * share.sum())

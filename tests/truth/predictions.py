@@ -1,29 +1,28 @@
 """Differences of apps, foretold from the tour, against those that were measured.
 
 Two tables.  *Switches* of Linux, live: every row of ``causes.toml`` that is one boot parameter of the plain kernel,
-with no exception, in every app of ``APPS``, on every kernel of ``BASES``; and one version of Linux against the other.
-*Kernels*, from the recordings that come with weaklink, and from crowd on two guests more where they are: every phase of
-every app whose operations overlap with a phase of the tour (``overlap``), from every guest to every other.
+with no exception, in every app of ``APPS``, on every kernel of ``BASES``.  *Kernels*: one version of Linux against the
+other, live, and from the recordings that come with weaklink, and from crowd on two guests more where they are, every
+app on every guest against every other.
 
-What is foretold is decided before the app's other side is looked at: by what the tour did on both guests, and the app
-on the base.  The rest of the app is in no sum, and a difference that is not foretold is neither right nor wrong.
+What is foretold is decided without what the app costs on the other guest (``predict``).  The rest of the app is in no
+sum, and a difference that is not foretold is neither right nor wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from analysis.intervals import difference_of_means
 from analysis.ledger import Cost
 from analysis.statistics import SAME, Change, spread
 from probes import archive
 from probes.recording import Recording
 from profiler import recorded
-from tests.truth import overlap
 from tests.truth.causes import Cause
 from tests.truth.cells import measured
 from tests.truth.predict import Prediction, predict
@@ -35,7 +34,9 @@ if TYPE_CHECKING:
 WITHIN: Final = 0.1
 """A foretold difference may be off by this share of the measured one."""
 LEFT: Final = 0.5
-"""If less of what the app costs on the base can be foretold, nothing is."""
+"""If less of what the app costs on the base can be foretold on a kernel that is alike, nothing is."""
+OVERLAP: Final = 0.05
+"""The same on another kernel: where less of an app than this is near to the tour, they do not overlap."""
 ENOUGH: Final = 6
 """So many different switches must be right in each app, by a difference that is there."""
 BASES: Final = ("linux", "linux-6.12")
@@ -61,7 +62,7 @@ class Foretold:
     cost: Cost = "instructions"
     change: Change | None = None
     predicted: float = 0.0
-    unsure: float = 0.0  # seeds move what is foretold, or what it is held against, by that much
+    by_units: float | None = None  # the share of what is foretold that is unit costs of the tour, if kernels are alike
     left: float = 0.0  # the share of the app's cost on the base that is foretold
     whole: Change | None = None  # of all that the app does
     rest: tuple[tuple[str, float, float], ...] = ()  # operations not foretold: shares of the app's cost, and known
@@ -110,68 +111,49 @@ def of_guests(app: Wanted, what: str, base: str, other: str, cost: Cost, out: Pa
     return foretell(app.app, what, units, sides, cost)
 
 
-def foretell(app: str, what: str, units: Sequence[Sequence[Recording]], sides: Sequence[Sequence[Recording]],
-             cost: Cost) -> Foretold:  # fmt: skip
-    """Foretell a difference of an app from the units on both guests, and hold it against both sides of the app."""
-    told = predict(*units, sides[0], cost)
-    tables = [measured(side, cost) for side in sides]
-    runs = tables[0][tables[0].index.isin(told.foretold.index)].sum().tolist()
-    found = _judged(app, what, cost, tables, told.foretold.index, float(told.foretold["predicted"].sum()),
-                    _half(runs, runs))  # fmt: skip
-    return replace(found, rest=tuple(_rest(told)))
-
-
-def _rest(told: Prediction) -> Iterator[tuple[str, float, float]]:
-    """Give each operation that is not foretold in some phase, with its share of all instructions, and what is known."""
-    rows = told.operations[~told.operations["foretold"]].groupby("operation")[["instructions", "known"]].sum()
-    for operation, (instructions, known) in rows.sort_values("instructions", ascending=False).iterrows():
-        yield str(operation), instructions / told.operations["instructions"].sum(), known / instructions
-
-
 def of_kernels(more: Sequence[str], out: Path) -> Iterator[Foretold]:
-    """Foretell what each phase costs on another kernel that overlaps with one of the tour.
+    """Foretell what each app that comes with weaklink costs on every guest, from every other.
 
     ``more`` are guests of ``MORE`` that were recorded.  Raises ``NotRecorded``.
     """
     for app in KEPT:
         sides = _kept(app)
         sides |= {spec: recordings(MORE[spec], spec, out) for spec in more if MORE[spec].app == app}
-        guests = [spec for spec in sides if spec in _kept(UNITS.app)]
-        for base in guests:
-            for like in overlap.likes(_kept(UNITS.app)[base], sides[base]):
-                if like.alike:
-                    yield from (_of_phase(app, like, base, other, sides) for other in guests if other != base)
+        for base, other in permutations([spec for spec in sides if spec in _kept(UNITS.app)], 2):
+            units, both = ([runs[spec] for spec in (base, other)] for runs in (_kept(UNITS.app), sides))
+            yield replace(foretell(app, f"{other} from {base}", units, both, "instructions"), rest=())
 
 
-def _of_phase(app: str, like: overlap.Like, base: str, other: str, sides: Mapping[str, Sequence[Recording]]
-              ) -> Foretold:  # fmt: skip
-    counts = overlap.asked(sides[base], like.phase)
-    runs = [overlap.foretell(_kept(UNITS.app)[spec], like.unit, counts).tolist() for spec in (base, other)]
-    tables = [measured(sides[spec], "instructions") for spec in (base, other)]
-    tables = [one[one.index.get_level_values("phase") == like.phase] for one in tables]
-    predicted = spread(runs[1]).mean - spread(runs[0]).mean
-    what = f"{other} from {base}, by {like.unit_name}"
-    return _judged(f"{app} {like.name}", what, "instructions", tables, counts.index, predicted, _half(*runs))
-
-
-def _judged(app: str, what: str, cost: Cost, tables: Sequence[pd.DataFrame], cells: pd.Index[tuple[int, str]],
-            predicted: float, unsure: float) -> Foretold:  # fmt: skip
-    """Judge a difference that is foretold of some cells of an app."""
-    change = _change(*(one[one.index.isin(cells)] for one in tables))
+def foretell(app: str, what: str, units: Sequence[Sequence[Recording]], sides: Sequence[Sequence[Recording]],
+             cost: Cost) -> Foretold:  # fmt: skip
+    """Foretell a difference of an app from the units on both guests, and hold it against both sides of the app."""
+    told = predict(units, sides, cost)
+    tables = [measured(side, cost) for side in sides]
+    change = _change(*(one[one.index.isin(told.foretold.index)] for one in tables))
     whole = _change(*tables)
+    sums = told.foretold[["cost", "predicted", "counts"]].sum()
+    foreseen = float(sums["predicted"] - sums["cost"])
+    counted = float(sums["counts"] - sums["cost"])
     left = change.base.mean / whole.base.mean if whole.base.mean else 0.0
-    shut = not_foretold(change.base.mean, predicted, unsure, left)
-    miss = "" if shut else wrong(change, predicted)
-    return Foretold(app, what, cost, change, predicted, unsure, left, whole, miss=miss, open=shut)
+    shut = not_foretold(foreseen, told.doubt * float(sums["predicted"]), left, LEFT if told.alike else OVERLAP)
+    by_units = 1 - counted / foreseen if told.alike and foreseen else None
+    return Foretold(app, what, cost, change, foreseen, by_units, left, whole, tuple(_rest(told)),
+                    "" if shut else wrong(change, foreseen), shut)  # fmt: skip
 
 
-def not_foretold(base: float, predicted: float, unsure: float, left: float) -> str:
+def _rest(told: Prediction) -> Iterator[tuple[str, float, float]]:
+    """Give each operation that is not foretold in some phase, with its share of all instructions, and what is known."""
+    rest = told.operations[~told.operations["foretold"]]
+    rows = rest.assign(known=rest["known"] * rest["instructions"]).groupby("operation")[["instructions", "known"]].sum()
+    for operation, (instructions, known) in rows.sort_values("instructions", ascending=False).iterrows():
+        yield str(operation), instructions / told.operations["instructions"].sum(), known / max(instructions, 1.0)
+
+
+def not_foretold(foreseen: float, unsure: float, left: float, least: float) -> str:
     """Say why a difference is not judged, from what is known before it is measured; "" if it is."""
-    if left < LEFT:
+    if left < least:
         return f"of {100 * left:.0f} % at most"
-    if abs(predicted) > max(unsure, SAME * base) and WITHIN * abs(predicted) < unsure:
-        return f"seeds move ±{unsure:,.0f}"
-    return ""
+    return f"sure to ±{unsure:,.0f}" if WITHIN * abs(foreseen) < unsure else ""
 
 
 def wrong(change: Change, foreseen: float) -> str:
@@ -188,12 +170,6 @@ def too_few(told: Sequence[Foretold]) -> str:
     counts = {app: len({one.what for one in told if one.app == app and one.right})
               for app in dict.fromkeys(one.app for one in told)}  # fmt: skip
     return "; ".join(f"{app}: only {count} switches" for app, count in counts.items() if count < ENOUGH)
-
-
-def _half(base: Sequence[float], other: Sequence[float]) -> float:
-    """Half of how wide the interval of a difference of two means is."""
-    low, high = difference_of_means(base, other)
-    return (high - low) / 2
 
 
 def _change(*tables: pd.DataFrame) -> Change:
@@ -216,12 +192,14 @@ def _kept(app: str) -> dict[str, list[Recording]]:
 def table(told: Sequence[Foretold], first: str) -> str:
     """Give a line for each difference, and below it how many are not judged, and what of each app is not foretold.
 
-    ``of cost`` and ``of all`` say how much of what the app costs on the base, and of its whole difference, is foretold.
+    ``units`` says how much of what is foretold is what an entry costs more in the tour; the rest is in what the app
+    enters more or less often.  ``of cost`` and ``of all`` say how much of what the app costs on the base, and of its
+    whole difference, is foretold.
     """
-    head = ("app", first, "on base", "measured", "", "foretold", "off", "of cost", "of all", "")
+    head = ("app", first, "on base", "measured", "", "foretold", "units", "off", "of cost", "of all", "")
     lines = [head, *(_line(one) for one in told)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = ["  ".join(cell.ljust(width) if at in (0, 1, 9) else cell.rjust(width)
+    padded = ["  ".join(cell.ljust(width) if at in (0, 1, 10) else cell.rjust(width)
                         for at, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
               for line in lines]  # fmt: skip
     counts = {"right": sum(one.right for one in told), "missed": sum(bool(one.miss) for one in told),
@@ -239,13 +217,14 @@ def table(told: Sequence[Foretold], first: str) -> str:
 
 def _line(one: Foretold) -> tuple[str, ...]:
     if one.change is None or one.whole is None:
-        return one.app, one.what, "", "", "", "", "", "", "", f"MISS: {one.miss}"
+        return one.app, one.what, "", "", "", "", "", "", "", "", f"MISS: {one.miss}"
     unit = " B" if one.cost == "rep_bytes" else ""
     sure = one.change.verdict == "differs"
+    share = f"{100 * one.change.delta / one.change.base.mean:+.2f} %" if one.change.base.mean else ""
     said = f"MISS: {one.miss}" if one.miss else f"not foretold: {one.open}" if one.open else "right"
     return (
         one.app, one.what, f"{one.change.base.mean:,.0f}{unit}", f"{one.change.delta:+,.0f}",
-        f"{100 * one.change.delta / one.change.base.mean:+.2f} %", f"{one.predicted:+,.0f}",
+        share, f"{one.predicted:+,.0f}", "" if one.by_units is None else f"{100 * one.by_units:.0f} %",
         f"{100 * (one.predicted / one.change.delta - 1):+.1f} %" if sure else "", f"{100 * one.left:.0f} %",
         f"{100 * one.change.delta / one.whole.delta:.0f} %" if one.whole.verdict == "differs" else "",
         said if sure or said != "right" else "right: nothing",
