@@ -46,8 +46,9 @@ def audited(phases: list[Phase], cost: int = EACH[AUDIT]) -> list[Phase]:
 
 
 def unit_phases() -> list[Phase]:
-    """Give what the units do: calls of which some fill pages."""
-    return [call("getppid", 1), call("write", 1, 4), call("read", 3), call("pwrite", 2, 2)]
+    """Give what the units do: calls of which some fill pages, all of them in two phases."""
+    return [call("getppid", 1), call("write", 1, 4), call("read", 3), call("pwrite", 2, 2),
+            call("getppid", 2), call("write", 3, 3), call("read", 1), call("pwrite", 1, 2)]  # fmt: skip
 
 
 def app_phases() -> list[Phase]:

@@ -103,7 +103,7 @@ def _predictions(known: Sequence[Cause], out: Path, jobs: int) -> bool:
         few = predictions.too_few(rows)
         print(predictions.table(rows, f"planted in {base}"), *([f"MISS: {few}"] if few else []), "", sep="\n")
         told += [*rows, *([predictions.Foretold("", "", miss=few)] if few else [])]
-    kernels = [*predictions.of_versions(here, out), *predictions.of_kernels(more, out)]
+    kernels = list(predictions.of_kernels(more, out))
     print(predictions.table(kernels, "on"))
     return not any(one.miss for one in [*told, *kernels])
 

@@ -13,8 +13,8 @@ often on the other guest, what is entered more often costs what that does.  Othe
 what was asked of them: there an entry costs what it does in the tour, and nothing else is known.
 
 What is not foretold: what the tour does not know well enough (``KNOWN``), and on another kernel what it does not do
-nearly the same (``NEAR``).  How far that may be off, the tour says of itself: each of its phases is foretold from all
-others (``doubt``).
+nearly the same (``NEAR``).  How far what is foretold may be off, the tour says of itself: each of its phases is
+foretold from all others (``doubt``).
 """
 
 from __future__ import annotations
@@ -52,19 +52,25 @@ class Prediction:
 
     ``operations`` has a row per (phase, operation) that the app asks both guests for: ``cost`` on the base;
     ``predicted`` on the other guest; ``counts``, the same if every entry cost what it costs the app on the base, and
-    what the base never enters cost nothing; ``instructions`` on the base, ``known``, the share of the instructions in
-    functions that the units enter, on the guest where it is less; ``apart``, how far the nearest of the units is; and
-    ``foretold``, whether enough is known.
+    what the app never enters there cost nothing; ``instructions`` on the base, ``known``, the share of the instructions
+    in functions that the units enter, on the guest where it is less; ``apart``, how far the nearest of the units is;
+    and ``foretold``, whether enough is known.
     """
 
     operations: pd.DataFrame
     alike: bool  # whether the kernels are
-    doubt: float  # a predicted cost may be off by this share; nothing, if the kernels are alike
+    doubt: float  # what unit costs of the tour make of a difference may be off by this share of it
 
     @property
     def foretold(self) -> pd.DataFrame:
         """The operations that are foretold."""
         return self.operations[self.operations["foretold"]]
+
+    @property
+    def unsure(self) -> float:
+        """How far what is foretold may be off, all operations together."""
+        by_units = self.foretold["predicted"] - self.foretold["counts"]
+        return self.doubt * abs(float(by_units.sum()))
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ def predict(units: Sequence[Sequence[Recording]], app: Sequence[Sequence[Recordi
     cells["counts"] = np.nansum(own.unit * theirs.entries, axis=0)
     cells["apart"] = near.min(axis=0)
     cells["foretold"] = (cells["known"] >= KNOWN) & (alike | (cells["apart"] <= NEAR))
-    return Prediction(cells, alike, 0.0 if alike else doubt(other, of_units.get_level_values("phase").to_numpy()))
+    return Prediction(cells, alike, doubt(base, other, of_units.get_level_values("phase").to_numpy()))
 
 
 def foretell(base: Costs, other: Costs, own: Costs, entries: Floats, near: Floats) -> Floats:
@@ -153,25 +159,34 @@ def foretell(base: Costs, other: Costs, own: Costs, entries: Floats, near: Float
     return found
 
 
-def doubt(units: Costs, phases: Any) -> float:
-    """How far a cost may be off: the median, of operations of the units that are foretold from all other phases.
+def doubt(base: Costs, other: Costs, phases: Any) -> float:
+    """How far what unit costs make of a difference may be off, as a share of it.
 
-    ``phases`` are those of the operations.  Counted are what would be foretold on another kernel; if there is nothing,
-    all is in doubt.
+    Each operation of the units, whose ``phases`` are given, is foretold from all other phases.  Of those that would be
+    foretold of an app, it is the median, each as heavy as what unit costs make of it, as a share of what its phase
+    costs.  1 if there are none, or if unit costs make nothing of anything.
     """
-    there = units.cost.any(axis=1) | units.entries.any(axis=1)
-    units = Costs(units.entries[there], units.cost[there], units.moved[there])
-    off: list[float] = []
+    there = (base.cost + other.cost + other.entries).any(axis=1)
+    base, other = (Costs(one.entries[there], one.cost[there], one.moved[there]) for one in (base, other))
+    alike = base.cost.any()
+    off, made = [], []
     for phase in np.unique(phases):
-        rest, left = units.only(phases != phase), units.only(phases == phase)
-        nothing = Costs(*(0 * one for one in (rest.entries, rest.cost, rest.moved)))
-        own = Costs(*(0 * one for one in (left.entries, left.cost, left.moved)))
-        near = apart(rest.entries, left.entries)
-        told = foretell(nothing, rest, own, left.entries, near).sum(axis=0)
-        whole, known = left.cost.sum(axis=0), left.cost[rest.entries.any(axis=1)].sum(axis=0)
-        chosen = (whole > 0) & (known >= KNOWN * whole) & (near.min(axis=0) <= NEAR)
-        off += np.abs(told[chosen] / whole[chosen] - 1).tolist()
-    return float(np.median(off)) if off else 1.0
+        left, rest = phases == phase, phases != phase
+        own, entries, whole = base.only(left), other.entries[:, left], other.cost[:, left].sum(axis=0)
+        near = apart(other.entries[:, rest], entries)
+        told = foretell(base.only(rest), other.only(rest), own, entries, near).sum(axis=0)
+        known = other.cost[np.ix_(other.entries[:, rest].any(axis=1), left)].sum(axis=0)
+        chosen = (whole > 0) & (known >= KNOWN * whole) & (alike | (near.min(axis=0) <= NEAR))
+        off.append(np.abs(told - whole)[chosen])
+        made.append(np.abs(told - np.nansum(own.unit * entries, axis=0))[chosen] / max(whole.sum(), 1.0))
+        off[-1] = off[-1] / max(whole.sum(), 1.0)
+    wrong, weight = np.concatenate(off), np.concatenate(made)
+    if not weight.any():
+        return 1.0
+    share = wrong[weight > 0] / weight[weight > 0]
+    order = np.argsort(share)
+    so_far = np.cumsum(weight[weight > 0][order])
+    return float(share[order][np.searchsorted(so_far, so_far[-1] / 2)])
 
 
 def apart(one: Floats, other: Floats) -> Floats:

@@ -1,9 +1,8 @@
 """Differences of apps, foretold from the tour, against those that were measured.
 
 Two tables.  *Switches* of Linux, live: every row of ``causes.toml`` that is one boot parameter of the plain kernel,
-with no exception, in every app of ``APPS``, on every kernel of ``BASES``.  *Kernels*: one version of Linux against the
-other, live, and from the recordings that come with weaklink, and from crowd on two guests more where they are, every
-app on every guest against every other.
+with no exception, in every app of ``APPS``, on every kernel of ``BASES``.  *Kernels*: from the recordings that come
+with weaklink, and live on some guests more where they are (``MORE``), every app on every guest against every other.
 
 What is foretold is decided without what the app costs on the other guest (``predict``).  The rest of the app is in no
 sum, and a difference that is not foretold is neither right nor wrong.
@@ -11,7 +10,7 @@ sum, and a difference that is not foretold is neither right nor wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import permutations
@@ -47,8 +46,10 @@ APPS: Final = (
 )
 """What is foretold: phases (none: all), and seeds."""
 KEPT: Final = ("crowd", "redis", "sqlite")
-MORE: Final = {"osv:static": Wanted("crowd", (), "2"), "osv:glibc": Wanted("crowd", (), "2")}
-"""Guests that the tour was recorded on, and crowd was not."""
+MORE: Final[Mapping[str, Sequence[Wanted]]] = {
+    "osv:static": (Wanted("crowd", (), "2"),), "osv:glibc": (Wanted("crowd", (), "2"),), BASES[1]: (UNITS, *APPS),
+}  # fmt: skip
+"""What no recordings come with weaklink of."""
 _GOLDEN: Final = Path(__file__).resolve().parents[1] / "golden"
 _OURS: Final = "planted_"  # what runs in the app, and not in the kernel
 
@@ -85,7 +86,7 @@ def switches(causes: Sequence[Cause], base: str = BASES[0]) -> list[tuple[str, s
 def measure(causes: Sequence[Cause], bases: Sequence[str], more: Sequence[str], out: Path, jobs: int) -> None:
     """Record the tour and the apps on all guests.  What is recorded already and still holds is kept."""
     guests = [guest for base in bases for guest in (base, *(other for _, other, _ in switches(causes, base)))]
-    side_by_side({**dict.fromkeys(guests, (UNITS, *APPS)), **{one: (MORE[one],) for one in more}}, out, jobs)
+    side_by_side({**dict.fromkeys(guests, (UNITS, *APPS)), **{one: MORE[one] for one in more}}, out, jobs)
 
 
 def of_switches(causes: Sequence[Cause], base: str, out: Path) -> list[Foretold]:
@@ -93,13 +94,6 @@ def of_switches(causes: Sequence[Cause], base: str, out: Path) -> list[Foretold]
     return [
         of_guests(app, name, base, other, cost, out) for app in APPS for name, other, cost in switches(causes, base)
     ]
-
-
-def of_versions(bases: Sequence[str], out: Path) -> list[Foretold]:
-    """Foretell what the apps cost on each other version of Linux."""
-    told = [of_guests(app, f"{other} from {base}", base, other, "instructions", out)
-            for app in APPS for base in bases for other in bases if other != base]  # fmt: skip
-    return [replace(one, rest=()) for one in told]  # as it stands below the switches of each base
 
 
 def of_guests(app: Wanted, what: str, base: str, other: str, cost: Cost, out: Path) -> Foretold:
@@ -116,12 +110,17 @@ def of_kernels(more: Sequence[str], out: Path) -> Iterator[Foretold]:
 
     ``more`` are guests of ``MORE`` that were recorded.  Raises ``NotRecorded``.
     """
+
+    def sides(app: str) -> dict[str, list[Recording]]:
+        live = [(spec, one) for spec in more for one in MORE[spec] if one.app == app]
+        return {**_kept(app), **{spec: recordings(one, spec, out) for spec, one in live}}
+
+    units = sides(UNITS.app)
     for app in KEPT:
-        sides = _kept(app)
-        sides |= {spec: recordings(MORE[spec], spec, out) for spec in more if MORE[spec].app == app}
-        for base, other in permutations([spec for spec in sides if spec in _kept(UNITS.app)], 2):
-            units, both = ([runs[spec] for spec in (base, other)] for runs in (_kept(UNITS.app), sides))
-            yield replace(foretell(app, f"{other} from {base}", units, both, "instructions"), rest=())
+        runs = sides(app)
+        for base, other in permutations([spec for spec in runs if spec in units], 2):
+            known, both = ([each[spec] for spec in (base, other)] for each in (units, runs))
+            yield replace(foretell(app, f"{other} from {base}", known, both, "instructions"), rest=())
 
 
 def foretell(app: str, what: str, units: Sequence[Sequence[Recording]], sides: Sequence[Sequence[Recording]],
@@ -135,7 +134,7 @@ def foretell(app: str, what: str, units: Sequence[Sequence[Recording]], sides: S
     foreseen = float(sums["predicted"] - sums["cost"])
     counted = float(sums["counts"] - sums["cost"])
     left = change.base.mean / whole.base.mean if whole.base.mean else 0.0
-    shut = not_foretold(foreseen, told.doubt * float(sums["predicted"]), left, LEFT if told.alike else OVERLAP)
+    shut = not_foretold(change.base.mean, foreseen, told.unsure, left, LEFT if told.alike else OVERLAP)
     by_units = 1 - counted / foreseen if told.alike and foreseen else None
     return Foretold(app, what, cost, change, foreseen, by_units, left, whole, tuple(_rest(told)),
                     "" if shut else wrong(change, foreseen), shut)  # fmt: skip
@@ -149,11 +148,12 @@ def _rest(told: Prediction) -> Iterator[tuple[str, float, float]]:
         yield str(operation), instructions / told.operations["instructions"].sum(), known / max(instructions, 1.0)
 
 
-def not_foretold(foreseen: float, unsure: float, left: float, least: float) -> str:
+def not_foretold(base: float, foreseen: float, unsure: float, left: float, least: float) -> str:
     """Say why a difference is not judged, from what is known before it is measured; "" if it is."""
     if left < least:
         return f"of {100 * left:.0f} % at most"
-    return f"sure to ±{unsure:,.0f}" if WITHIN * abs(foreseen) < unsure else ""
+    nothing = abs(foreseen) + unsure <= SAME * base
+    return "" if nothing or WITHIN * abs(foreseen) >= unsure else f"sure to ±{unsure:,.0f}"
 
 
 def wrong(change: Change, foreseen: float) -> str:

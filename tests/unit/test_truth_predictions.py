@@ -58,14 +58,16 @@ def test_a_tenth_is_the_limit(change: Change, foreseen: float, miss: str) -> Non
         (1000.0, 101.0, 0.51, "sure to ±101"),
         (-1000.0, 101.0, 0.51, "sure to ±101"),
         (0.0, 0.0, 1.0, ""),
+        (50.0, 49.0, 1.0, ""),  # nothing, surely: less than a thousandth of the base
+        (50.0, 51.0, 1.0, "sure to ±51"),
     ],
 )
 def test_what_is_not_foretold_is_known_before(foreseen: float, unsure: float, left: float, said: str) -> None:
-    assert not_foretold(foreseen, unsure, left, 0.5) == said
+    assert not_foretold(100_000.0, foreseen, unsure, left, 0.5) == said
 
 
 def test_a_prediction_that_is_planted_wrong_is_a_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hook is entered in every call on both guests, and costs 220 more on the other: in the tour, in the app or not."""
+    """Every call enters a hook on both guests, and it costs 220 more on the other: in the tour, in the app or not."""
     recording: Recorded = recorder(tmp_path)
 
     def hooked(spec: str, phases: list[Phase], cost: int) -> list[Recording]:
@@ -132,11 +134,10 @@ def test_between_kernels_all_is_foretold_from_recordings_that_are_here(
     assert len(rows) == 6 + 2, "every guest from every other"
     assert not any(one.miss for one in rows.values())
     for base, other in permutations(["linux", "osv:libc", "freebsd"], 2):
-        assert rows["crowd", f"{other} from {base}"].right
-    redis = rows["redis", "osv:glibc from linux"]
-    assert redis.right
-    assert redis.change is not None
-    assert redis.change.delta < -5_000_000
+        row = rows["crowd", f"{other} from {base}"]
+        assert row.right != ((base, other) == ("freebsd", "osv:libc")), "that one is too small to be sure of"
+    assert rows["redis", "osv:glibc from linux"].open.startswith("sure to ±"), "and so is this"
+    assert rows["redis", "linux from osv:glibc"].open == "of 0 % at most", "the way out that clock_gettime has there"
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
@@ -178,12 +179,11 @@ def test_the_exit_code_says_whether_all_was_foretold(
     monkeypatch.setattr(truth, "absent", lambda _: "")
     monkeypatch.setattr(predictions, "measure", lambda *_: None)
     monkeypatch.setattr(predictions, "of_switches", rows)
-    monkeypatch.setattr(predictions, "of_versions", lambda *_: [told("off" if "versions" in wrong_app else "")])
     monkeypatch.setattr(predictions, "of_kernels", lambda *_: [told("off" if "kernels" in wrong_app else "")])
     words = ["--only", "predictions", "--out", str(tmp_path)]
     assert truth.main(words) == 0
     assert "MISS" not in capsys.readouterr().out
-    for name in ("crowd", "linux-6.12", "versions", "kernels", "few"):
+    for name in ("crowd", "linux-6.12", "kernels", "few"):
         wrong_app[:] = [name]
         assert truth.main(words) == 1
         assert "MISS: " in capsys.readouterr().out
