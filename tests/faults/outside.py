@@ -6,72 +6,65 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from probes import recording
 from tests.faults.kind import Kind
-from tests.faults.scene import SEEDS, Scene, campaign, run_words
+from tests.faults.scene import SEEDS, STRUCK, Scene, campaign, run_words
 
 WORDS: Final = ("tour", "--phases", "null-call")
 STALL_S: Final = 12
 _HERE: Final = Path(__file__).resolve().parent
 
 
-def _moment(scene: Scene) -> float:
-    """CPU seconds of QEMU's after which a repetition strikes: each in another moment of the shortest run, OSv's."""
-    return 0.05 + 0.06 * (scene.number % 10)
+def _struck(scene: Scene, how: Callable[[int, subprocess.Popen[str]], None], code: int, said: Sequence[str] = (),
+            words: Sequence[str] = WORDS, shown: Sequence[str] | None = None) -> None:  # fmt: skip
+    """Do something to QEMU's process, or to weaklink's, in the middle of a run.
+
+    Each repetition does at another share of the CPU time that QEMU takes for it where nothing disturbs.
+    """
+    undisturbed = recording.read(scene.references.of(scene, WORDS, STRUCK))
+    moment = float(undisturbed.manifest["cost"]["cpu_s"]) * (0.05 + 0.08 * (scene.number % 10))
+
+    def strike(scene: Scene, process: subprocess.Popen[str]) -> None:
+        how(scene.qemu(process, moment), process)
+
+    campaign(scene, words, code, said, strike=strike, shown=shown)
 
 
 def _kill_qemu(scene: Scene) -> None:
-    def strike(scene: Scene, process: subprocess.Popen[str]) -> None:
-        os.kill(scene.qemu(process, _moment(scene)), signal.SIGKILL)
-
-    campaign(scene, WORDS, 26, ["killed by signal 9 (SIGKILL)"], strike=strike)
+    _struck(scene, lambda qemu, _: os.kill(qemu, signal.SIGKILL), 26, ["killed by signal 9 (SIGKILL)"])
 
 
 def _crash_qemu(scene: Scene) -> None:
-    def strike(scene: Scene, process: subprocess.Popen[str]) -> None:
-        os.kill(scene.qemu(process, _moment(scene)), signal.SIGSEGV)
-
-    campaign(scene, WORDS, 26, ["killed by signal 11 (SIGSEGV)"], strike=strike)
+    _struck(scene, lambda qemu, _: os.kill(qemu, signal.SIGSEGV), 26, ["killed by signal 11 (SIGSEGV)"])
 
 
 def _stop_qemu(scene: Scene) -> None:
-    def strike(scene: Scene, process: subprocess.Popen[str]) -> None:
-        os.kill(scene.qemu(process, _moment(scene)), signal.SIGSTOP)
-
     words = (*WORDS, "--limit", str(STALL_S))
-    campaign(scene, words, 25, [f"no sign of life for {STALL_S} s"], strike=strike)
+    _struck(scene, lambda qemu, _: os.kill(qemu, signal.SIGSTOP), 25, [f"no sign of life for {STALL_S} s"], words)
 
 
 def _kill_tool(scene: Scene) -> None:
-    def strike(scene: Scene, process: subprocess.Popen[str]) -> None:
-        scene.qemu(process, _moment(scene))
-        process.kill()
-
-    campaign(scene, WORDS, -signal.SIGKILL, strike=strike, shown=["not finished"])
+    _struck(scene, lambda _, process: process.kill(), -signal.SIGKILL, shown=["not finished"])
 
 
 def _interrupt_tool(scene: Scene) -> None:
     number = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[scene.number % 3]
-
-    def strike(scene: Scene, process: subprocess.Popen[str]) -> None:
-        scene.qemu(process, _moment(scene))
-        process.send_signal(number)
-
-    campaign(scene, WORDS, 130, ["interrupted"], strike=strike)
+    _struck(scene, lambda _, process: process.send_signal(number), 130, ["interrupted"])
 
 
 def _stop_tool(scene: Scene) -> None:
     """For longer than any limit allows: QEMU goes on meanwhile."""
 
-    def strike(scene: Scene, process: subprocess.Popen[str]) -> None:
-        scene.qemu(process, _moment(scene))
+    def stop(_: int, process: subprocess.Popen[str]) -> None:
         process.send_signal(signal.SIGSTOP)
         time.sleep(STALL_S + 2)
         process.send_signal(signal.SIGCONT)
 
-    campaign(scene, (*WORDS, "--limit", str(STALL_S)), 0, strike=strike)
+    _struck(scene, stop, 0, words=(*WORDS, "--limit", str(STALL_S)))
 
 
 def _share(scene: Scene) -> None:

@@ -173,20 +173,20 @@ def doubt(base: Costs, other: Costs, phases: Any) -> float:
     for phase in np.unique(phases):
         left, rest = phases == phase, phases != phase
         own, entries, whole = base.only(left), other.entries[:, left], other.cost[:, left].sum(axis=0)
+        all_of_it = max(float(whole.sum()), 1.0)
         near = apart(other.entries[:, rest], entries)
         told = foretell(base.only(rest), other.only(rest), own, entries, near).sum(axis=0)
         known = other.cost[np.ix_(other.entries[:, rest].any(axis=1), left)].sum(axis=0)
         chosen = (whole > 0) & (known >= KNOWN * whole) & (alike | (near.min(axis=0) <= NEAR))
-        off.append(np.abs(told - whole)[chosen])
-        made.append(np.abs(told - np.nansum(own.unit * entries, axis=0))[chosen] / max(whole.sum(), 1.0))
-        off[-1] = off[-1] / max(whole.sum(), 1.0)
+        off.append(np.abs(told - whole)[chosen] / all_of_it)
+        made.append(np.abs(told - np.nansum(own.unit * entries, axis=0))[chosen] / all_of_it)
     wrong, weight = np.concatenate(off), np.concatenate(made)
-    if not weight.any():
+    wrong, weight = wrong[weight > 0], weight[weight > 0]
+    if not len(weight):
         return 1.0
-    share = wrong[weight > 0] / weight[weight > 0]
-    order = np.argsort(share)
-    so_far = np.cumsum(weight[weight > 0][order])
-    return float(share[order][np.searchsorted(so_far, so_far[-1] / 2)])
+    order = np.argsort(wrong / weight)
+    so_far = np.cumsum(weight[order])
+    return float((wrong / weight)[order][np.searchsorted(so_far, so_far[-1] / 2)])
 
 
 def apart(one: Floats, other: Floats) -> Floats:
