@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from functools import cache as memoised
 from pathlib import Path
 from typing import Final
 
-from images.store import sha256_file
-from profiler.errors import AppBuild, ToolMissing
+from images.store import disk_full, sha256_file
+from profiler.errors import AppBuild, ToolMissing, no_room
 
 COMPILER: Final = "gcc"
 INSTALL: Final = "install it as root: apt-get install gcc libc6-dev"
@@ -25,7 +27,8 @@ def run(command: Sequence[str], folder: Path, what: str, *, hint: str = "", seco
     """Run a compiler command in ``folder`` and give what it prints.
 
     ``what`` is compiled, for messages, ``hint`` what to do where it does not compile.  Raises ``AppBuild`` with the
-    compiler's first lines, or if it takes longer than ``seconds``; ``ToolMissing`` if it cannot be run.
+    compiler's first lines, or if it takes longer than ``seconds``; ``DiskFull`` if it says that of a disk, which is the
+    folder's or that of temporary files; ``ToolMissing`` if it cannot be run.
     """
     environment = {**os.environ, "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
     try:
@@ -39,6 +42,8 @@ def run(command: Sequence[str], folder: Path, what: str, *, hint: str = "", seco
         raise ToolMissing(f"{command[0]} is not installed", hint=INSTALL) from error
     except OSError as error:
         raise ToolMissing(f"{command[0]} cannot be run: {error.strerror}", hint=INSTALL) from error
+    if done.returncode and no_room(done.stderr):
+        raise disk_full(min((folder, Path(tempfile.gettempdir())), key=lambda place: shutil.disk_usage(place).free))
     if done.returncode:
         lines = (done.stderr.strip() or f"{command[0]} ended with {done.returncode}").splitlines()
         first = "\n".join(line[:_LONGEST] for line in lines[:_LINES])

@@ -11,7 +11,8 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -24,6 +25,8 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _MOST_MEMBERS: Final = 200_000
 _QUESTION_SECONDS: Final = 60
 _DOWNLOAD_SECONDS: Final = 1800
+_REACH_SECONDS: Final = 15
+_SMALL: Final = 100_000
 _OWN: Final = "add a kernel of yours: weaklink guests add NAME --kind linux --kernel FILE"
 
 
@@ -78,8 +81,26 @@ def download(package: Package, directory: Path) -> Path:
 
     Raises ``ArtifactUnavailable``, ``ArtifactCorrupt`` on another digest, ``DiskFull``.
     """
-    command = ["apt-get", "-qq", "-o", "Acquire::Retries=3", "download", f"{package.name}={package.version}"]
-    result = _run(command, directory, _DOWNLOAD_SECONDS)
+    return _fetch(package, directory, ("-o", "Acquire::Retries=3"), _DOWNLOAD_SECONDS)
+
+
+def reach(meta: str) -> bool:
+    """See that apt reaches its mirror, by fetching ``meta``: a package of some kB that only names another.
+
+    False if that was not tried because ``meta`` is no small package.  Raises what ``download`` does.
+    """
+    package = _describe(meta)
+    if package.size > _SMALL:
+        return False
+    patience = ("-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=5", "-o", "Acquire::https::Timeout=5")
+    with tempfile.TemporaryDirectory(prefix="weaklink-") as place:
+        _fetch(package, Path(place), patience, _REACH_SECONDS)
+    return True
+
+
+def _fetch(package: Package, directory: Path, options: Sequence[str], seconds: float) -> Path:
+    command = ["apt-get", "-qq", *options, "download", f"{package.name}={package.version}"]
+    result = _run(command, directory, seconds)
     if result.returncode:
         if no_room(result.stderr) or shutil.disk_usage(directory).free < (1 << 20):
             raise disk_full(directory)

@@ -27,9 +27,10 @@ guest wrote on its console is kept beside the place of its recording, in `seed-N
 again what failed and keeps what was recorded.
 
 `weaklink doctor` says beforehand what this machine lacks, what that is for, and what to do about it; exit code 1 if
-the demo cannot run. It fetches nothing, so whether the network is there is not known. With `--json` it prints one
-object: `schema` (1), `demo` (can it run?) and `checks`, each with `area`, `name`, `value` (null if there is none),
-`needed_for`, `state` (`ok`, `limited` or `missing`), `reason`, `remedy` and `required` (does the demo need it?).
+the demo cannot run. Where the demo's kernel is not here yet, it sees whether apt-get reaches its mirror, by fetching
+a package of 2 kB, and fetches nothing else. With `--json` it prints one object: `schema` (1), `demo` (can it run?)
+and `checks`, each with `area`, `name`, `value` (null if there is none), `needed_for`, `state` (`ok`, `limited` or
+`missing`), `reason`, `remedy` and `required` (does the demo need it?).
 
 It wants {memory} MiB of memory (measured in the demo: 484), {addresses:,} MiB of addresses (4,377, most never
 touched: mind `ulimit -v`), {cache} MiB for a cache that is empty (56 stay) and {out} MiB where the demo is run (18). A

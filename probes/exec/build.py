@@ -7,12 +7,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from profiler.errors import ProbeBuild, ToolMissing
+from profiler.errors import DiskFull, ProbeBuild, ToolMissing, no_room
 
 _FLAGS: Final = (
     "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden",
@@ -22,6 +22,7 @@ _WHOLE: Final = ("-flto",)  # what a callback calls is in other files; compilers
 # First QEMU version of each plugin API; include/plugins/qemu-plugin.h of each release.
 _API_SINCE: Final = (((11, 0), 7), ((10, 2), 6), ((10, 1), 5), ((9, 2), 4), ((9, 1), 3), ((9, 0), 2), ((7, 0), 1))
 _TIMEOUT_S: Final = 120
+_ROOM: Final = "free some space, or point WEAKLINK_CACHE at a directory on another disk"
 _COMPILER: Final = "as root: apt-get install --no-install-recommends gcc libc6-dev"
 
 
@@ -34,7 +35,7 @@ def plugin(version: tuple[int, ...], cache: Path) -> Path:
     """Give the plugin for a QEMU of this version, compiled into ``cache`` unless it is there already.
 
     The cache's key is the source, the compiler and the QEMU version.  Raises ``ToolMissing`` without a C compiler and
-    ``ProbeBuild`` with its first complaints.
+    ``ProbeBuild`` with its first complaints, or ``DiskFull`` if that is one of them.
     """
     api = api_of(version)
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
@@ -49,21 +50,36 @@ def plugin(version: tuple[int, ...], cache: Path) -> Path:
     target = directory / f"weaklink-exec-{digest.hexdigest()[:16]}.so"
     if target.exists():
         return target
-    with tempfile.TemporaryDirectory(dir=directory) as work:
-        for name, data in files.items():
-            (Path(work) / name).write_bytes(data)
-        units = sorted(name for name in files if name.endswith(".c"))
-        # A plugin that has to be built again is to have the digest that recordings know it by.
-        alike = f"-ffile-prefix-map={Path(work).resolve()}=."
-        for flags in ((*_FLAGS, *_WHOLE), _FLAGS):
-            done = _run(compiler, [*flags, alike, f"-DWL_API={api}", "-o", "plugin.so", *units, "-ldl"], Path(work))
-            if not done.returncode:
-                break
-        else:
-            said = "\n".join(done.stderr.splitlines()[:8])
-            raise ProbeBuild(f"{Path(compiler).name} refused the probe:\n{said}", hint=_COMPILER)
-        (Path(work) / "plugin.so").rename(target)
+    try:
+        with tempfile.TemporaryDirectory(dir=directory) as work:
+            _compile(compiler, files, api, Path(work))
+            (Path(work) / "plugin.so").rename(target)
+    except OSError as error:
+        if no_room(error):
+            raise _full(directory) from error
+        raise
     return target
+
+
+def _compile(compiler: str, files: Mapping[str, bytes], api: int, work: Path) -> None:
+    """Make ``work``/plugin.so of sources, which are written there."""
+    for name, data in files.items():
+        (work / name).write_bytes(data)
+    units = sorted(name for name in files if name.endswith(".c"))
+    # A plugin that has to be built again is to have the digest that recordings know it by.
+    alike = f"-ffile-prefix-map={work.resolve()}=."
+    for flags in ((*_FLAGS, *_WHOLE), _FLAGS):
+        done = _run(compiler, [*flags, alike, f"-DWL_API={api}", "-o", "plugin.so", *units, "-ldl"], work)
+        if not done.returncode:
+            return
+        if no_room(done.stderr):
+            raise _full(work.parent)
+    said = "\n".join(done.stderr.splitlines()[:8])
+    raise ProbeBuild(f"{Path(compiler).name} refused the probe:\n{said}", hint=_COMPILER)
+
+
+def _full(directory: Path) -> DiskFull:
+    return DiskFull(f"no room left for the probe in {directory}", hint=_ROOM)
 
 
 def _run(compiler: str, arguments: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:

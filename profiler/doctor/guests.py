@@ -44,7 +44,7 @@ def checks(base: str, others: Collection[str]) -> Iterator[Check]:
 
 
 def _fetchable(name: str, what: str, trouble: str) -> Check:
-    """Whether the distribution has the kernel, by the lists that are here: nothing is fetched."""
+    """Whether the distribution has the kernel, by the lists that are here, and whether its mirror can be reached."""
     from images import debian, guests
 
     source = guests.load(name).source
@@ -56,11 +56,14 @@ def _fetchable(name: str, what: str, trouble: str) -> Check:
                     hint=_WITHOUT_APT,
                 )
         package = debian.resolve(source["package"], source["kernel_package"])
+        reached = debian.reach(source["package"])
     except WeaklinkError as failure:
         return missing("guests", name, what, failure)
     when = f"{trouble}, so it is fetched again" if trouble else "fetched on first use"
+    value, size = f"{package.name} {package.version}", f"{package.size / 1e6:.0f} MB"
+    if reached:
+        return Check("guests", name, value, what, "ok", f"{when}, {size}", required=True)
     return Check(
-        "guests", name, f"{package.name} {package.version}", what, "limited",
-        f"{when}, {package.size / 1e6:.0f} MB; whether the network is there was not tried",
+        "guests", name, value, what, "limited", f"{when}, {size}; whether the network is there was not tried",
         "see that apt-get can reach its mirror: as root, apt-get update", required=True,
     )  # fmt: skip

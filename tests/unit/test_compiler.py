@@ -9,7 +9,8 @@ import pytest
 
 from images import compiler
 from images.compiled import compiled
-from profiler.errors import AppBuild, ToolMissing
+from profiler.errors import AppBuild, DiskFull, ToolMissing
+from tests.conftest import SmallDisk
 
 
 def test_a_compiler_that_does_not_end_is_ended(tmp_path: Path) -> None:
@@ -23,6 +24,18 @@ def test_what_it_refuses_is_told_in_its_first_words(tmp_path: Path) -> None:
         compiler.run(["sh", "-c", script], tmp_path, "it")
     assert "error 9" not in str(caught.value)
     assert caught.value.hint == "it does not compile here"
+
+
+@pytest.mark.parametrize("more", range(4, 64, 12))
+def test_where_there_is_no_room_it_is_the_disk_and_not_the_source(
+    tmp_path: Path, small_disk: SmallDisk, more: int
+) -> None:
+    """The assembler or the linker is in another state each time, and says the same in other words."""
+    folder = small_disk(tmp_path / "full", f"{4 + more}k")
+    table = ",".join(str(number) for number in range(16_000))
+    (tmp_path / "big.c").write_text(f"const int big[] = {{{table}}};\n")
+    with pytest.raises(DiskFull, match=r"no room left on the disk of .*full"):
+        compiler.run(["gcc", "-g", "-c", str(tmp_path / "big.c"), "-o", "big.o"], folder, "it")
 
 
 def test_without_one_it_is_said_how_to_install_it(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -219,22 +220,40 @@ def offline(*asked: str) -> debian.Package:
     raise ArtifactUnavailable("apt's lists do not have it", hint="run: sudo apt-get update")
 
 
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt here")
+def test_a_mirror_that_apt_cannot_reach_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real apt-get, with a proxy at a port where nobody listens."""
+    settings = tmp_path / "apt.conf"
+    settings.write_text("".join(f'Acquire::{way}::Proxy "http://127.0.0.1:9";\n' for way in ("http", "https")))
+    monkeypatch.setenv("APT_CONFIG", str(settings))
+    with pytest.raises(ArtifactUnavailable, match=r"apt-get could not fetch linux-image-cloud-amd64|lists"):
+        debian.reach("linux-image-cloud-amd64")
+
+
 @pytest.mark.parametrize(
-    ("state", "asks", "expected", "words"),
+    ("state", "asks", "reach", "expected", "words"),
     [
-        ("ok", offline, "ok", ""),
-        ("not fetched", resolved, "limited", "network is there was not tried"),
-        ("not fetched", offline, "missing", "apt's lists do not have it"),
-        ("changed", resolved, "limited", "its files in the cache are changed"),
-        ("missing", offline, "missing", "apt's lists do not have it"),
+        ("ok", offline, offline, "ok", ""),
+        ("not fetched", resolved, lambda _: True, "ok", "fetched on first use, 27 MB"),
+        ("not fetched", resolved, lambda _: False, "limited", "network is there was not tried"),
+        ("not fetched", resolved, offline, "missing", "apt's lists do not have it"),
+        ("not fetched", offline, lambda _: True, "missing", "apt's lists do not have it"),
+        ("changed", resolved, lambda _: True, "ok", "its files in the cache are changed, so it is fetched again"),
+        ("missing", offline, offline, "missing", "apt's lists do not have it"),
     ],
 )
 @pytest.mark.usefixtures("cache")
 def test_the_demos_kernel_is_here_or_can_be_had(
-    monkeypatch: pytest.MonkeyPatch, state: str, asks: Callable[..., debian.Package], expected: str, words: str
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    asks: Callable[..., debian.Package],
+    reach: Callable[..., bool],
+    expected: str,
+    words: str,
 ) -> None:
     monkeypatch.setattr("images.catalog.verify", lambda: [(demo.AGAINST, state)])
     monkeypatch.setattr(debian, "resolve", asks)
+    monkeypatch.setattr(debian, "reach", reach)
     checks = {one.name: one for one in guests.checks(demo.AGAINST, demo.KERNELS)}
     found = checks.pop(demo.AGAINST)
     assert (found.state, found.stops_the_demo) == (expected, expected == "missing")

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from probes.exec import build
-from profiler.errors import ProbeBuild, ToolMissing
+from profiler.errors import DiskFull, ProbeBuild, ToolMissing
+from tests.conftest import SmallDisk
 
 Script = Callable[[str, str], Path]
 
@@ -139,6 +140,14 @@ def test_the_real_source_compiles_for_every_interface(
     monkeypatch.setattr(build, "_FLAGS", (*(flag for flag in build._FLAGS if flag != "-O2"), "-O0", "-Werror"))
     made = build.plugin(numbers(version), tmp_path / "cache")
     assert made.read_bytes()[:4] == b"\x7fELF"
+
+
+@pytest.mark.parametrize("size", ["64k", "400k", "600k"])
+def test_where_there_is_no_room_it_says_so(tmp_path: Path, small_disk: SmallDisk, size: str) -> None:
+    folder = small_disk(tmp_path / "full", size)
+    with pytest.raises(DiskFull, match=r"no room left for the probe in .*full"):
+        build.plugin((7, 2, 22), folder)
+    assert not list((folder / "probe").iterdir())
 
 
 def test_commas_in_paths_do_not_split_the_option(tmp_path: Path) -> None:
