@@ -18,6 +18,8 @@ _FLAGS: Final = (
     "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden",
     "-fno-tree-slp-vectorize",  # two counters are not worth a vector
 )  # fmt: skip
+# A plugin that has to be built again is to have the digest that recordings know it by, wherever that is done.
+_ANYWHERE: Final = "-ffile-prefix-map={folder}=."
 _WHOLE: Final = ("-flto",)  # what a callback calls is in other files; compilers whose linker cannot do without
 # First QEMU version of each plugin API; include/plugins/qemu-plugin.h of each release.
 _API_SINCE: Final = (((11, 0), 7), ((10, 2), 6), ((10, 1), 5), ((9, 2), 4), ((9, 1), 3), ((9, 0), 2), ((7, 0), 1))
@@ -46,7 +48,7 @@ def plugin(version: tuple[int, ...], cache: Path) -> Path:
     directory = cache / "probe"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     identity = _run(compiler, ["--version"], directory).stdout
-    digest = hashlib.sha256(repr((api, version, _FLAGS, _WHOLE, identity, sorted(files.items()))).encode())
+    digest = hashlib.sha256(repr((api, version, _FLAGS, _ANYWHERE, _WHOLE, identity, sorted(files.items()))).encode())
     target = directory / f"weaklink-exec-{digest.hexdigest()[:16]}.so"
     if target.exists():
         return target
@@ -66,10 +68,9 @@ def _compile(compiler: str, files: Mapping[str, bytes], api: int, work: Path) ->
     for name, data in files.items():
         (work / name).write_bytes(data)
     units = sorted(name for name in files if name.endswith(".c"))
-    # A plugin that has to be built again is to have the digest that recordings know it by.
-    alike = f"-ffile-prefix-map={work.resolve()}=."
+    anywhere = _ANYWHERE.format(folder=work.resolve())
     for flags in ((*_FLAGS, *_WHOLE), _FLAGS):
-        done = _run(compiler, [*flags, alike, f"-DWL_API={api}", "-o", "plugin.so", *units, "-ldl"], work)
+        done = _run(compiler, [*flags, anywhere, f"-DWL_API={api}", "-o", "plugin.so", *units, "-ldl"], work)
         if not done.returncode:
             return
         if no_room(done.stderr):
