@@ -24,7 +24,7 @@ _WHOLE: Final = ("-flto",)  # what a callback calls is in other files; compilers
 # First QEMU version of each plugin API; include/plugins/qemu-plugin.h of each release.
 _API_SINCE: Final = (((11, 0), 7), ((10, 2), 6), ((10, 1), 5), ((9, 2), 4), ((9, 1), 3), ((9, 0), 2), ((7, 0), 1))
 _TIMEOUT_S: Final = 120
-_ROOM: Final = "free some space, or point WEAKLINK_CACHE at a directory on another disk"
+_ROOM: Final = "free some space, or point WEAKLINK_CACHE and TMPDIR at directories on another disk"
 _COMPILER: Final = "as root: apt-get install --no-install-recommends gcc libc6-dev"
 
 
@@ -80,7 +80,7 @@ def _compile(compiler: str, files: Mapping[str, bytes], api: int, work: Path) ->
 
 
 def _full(directory: Path) -> DiskFull:
-    return DiskFull(f"no room left for the probe in {directory}", hint=_ROOM)
+    return DiskFull(f"no room left for the probe in {directory}, or where temporary files go", hint=_ROOM)
 
 
 def _run(compiler: str, arguments: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:

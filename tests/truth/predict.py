@@ -184,9 +184,7 @@ def doubt(base: Costs, other: Costs, phases: Any) -> float:
     wrong, weight = wrong[weight > 0], weight[weight > 0]
     if not len(weight):
         return 1.0
-    order = np.argsort(wrong / weight)
-    so_far = np.cumsum(weight[order])
-    return float((wrong / weight)[order][np.searchsorted(so_far, so_far[-1] / 2)])
+    return float(np.quantile(wrong / weight, 0.5, weights=weight, method="inverted_cdf"))
 
 
 def apart(one: Floats, other: Floats) -> Floats:

@@ -4,8 +4,9 @@ Two tables.  *Switches* of Linux, live: every row of ``causes.toml`` that is one
 with no exception, in every app of ``APPS``, on every kernel of ``BASES``.  *Kernels*: from the recordings that come
 with weaklink, and live on some guests more where they are (``MORE``), every app on every guest against every other.
 
-What is foretold is decided without what the app costs on the other guest (``predict``).  The rest of the app is in no
-sum, and a difference that is not foretold is neither right nor wrong.
+What is foretold is decided without how much the app costs on the other guest (``predict``): by what it enters there,
+and by how its instructions are divided there between functions that the tour knows and others.  The rest of the app is
+in no sum, and a difference that is not foretold is neither right nor wrong.
 """
 
 from __future__ import annotations
