@@ -181,10 +181,13 @@ class AppHung(WeaklinkError):
     """The app was ready and then made no progress until a limit struck.  Silence alone is no reason."""
 
     exit_code, name, blame = 16, "app hung", "the app or the guest"
-    evidence = "which limit struck, and the last lines of the console; all of it is kept in `seed-N.failed.log`"
+    evidence = (
+        "the phase in which or after which it was, which limit struck, and the last lines of the console; all of it is"
+        " kept in `seed-N.failed.log`"
+    )
     ways = (
-        "give it longer with --limit SECONDS, or look at the console",
-        "leave out phases with --phases, to see which of them does not end",
+        "give it longer with --limit SECONDS, or less to do with --phases; look at the console",
+        "see whether the other phases end without the one that it names",
     )
 
 

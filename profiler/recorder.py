@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from profiler import __version__
 from profiler.campaign import Result, RunFailed
-from profiler.errors import AppHung, NoBoot, ProbeLoad, ProbeLoss, UsageError
+from profiler.errors import AppHung, NoBoot, ProbeLoad, ProbeLoss, UsageError, WeaklinkError
 from profiler.machine import boot, locate, qemu, verdict
 from profiler.machine import vcpus as several
 from profiler.machine.command import CPU, Command
@@ -135,16 +135,15 @@ class ExecRecorder:
             limits=self._limits,
             on_line=self._on_line,
             unaware=unaware,
+            written=raw,
         )
         said = outcome.conversation
         if outcome.failure is not None:
             _refuse_unknown(run, said.error)  # a bare word becomes an argument that the app does not know
             _refuse_unknown(run, " ".join(prepared.guest.unknown_options(run.guest, outcome.console)))
-            if isinstance(outcome.failure, AppHung | NoBoot) and self._subject.window:
-                outcome.failure.hint += f"; the window {self._subject.window} has not closed"
             if isinstance(outcome.failure, ProbeLoad):
                 self.plugin.unlink(missing_ok=True)  # should it be another QEMU's, it is built anew next time
-            raise RunFailed(outcome.failure, outcome.console)
+            raise RunFailed(self._placed(outcome.failure, raw), outcome.console)
         _refuse_unknown(run, said.guest.get("unknown_options", ""), prepared.guest.passed_on)
         missed = window.missed(self._subject.window, raw)
         # What a program does behind its window is its own affair, and whether we saw it a matter of chance.
@@ -177,6 +176,19 @@ class ExecRecorder:
         instructions = int(pc.sum(tables.phases["instructions"]).as_py() or 0)
         warnings = _warnings(said.malformed, tables.lost_events, phases)
         return Result(instructions, outcome.boot_s, outcome.wall_s, tuple(warnings))
+
+    def _placed(self, failure: WeaklinkError, raw: Path) -> WeaklinkError:
+        """The same, with how far the app came if it did not end."""
+        from probes.exec.reached import reached
+
+        if isinstance(failure, AppHung | NoBoot) and self._subject.window:
+            failure.hint += f"; the window {self._subject.window} has not closed"
+        elif isinstance(failure, AppHung) and (last := reached(raw)):
+            names = {phase["number"]: phase["name"] for phase in self._subject.phases(None)}
+            name = f"phase {names.get(last.phase, last.phase)}"
+            where = "before the first phase" if last.phase is None else f"{'in' if last.inside else 'after'} {name}"
+            return AppHung(f"{where}: {failure}", hint=failure.hint)
+        return failure
 
     def _located(self, run: Run, bootable: Bootable) -> Bootable:
         """The same, with all that the guest's loader puts into the app's memory."""

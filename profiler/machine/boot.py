@@ -41,6 +41,10 @@ STATUS_S: Final = 10.0
 CONSOLE_BYTES: Final = 256 << 20
 """The most that a guest may write where QEMU keeps all of its console in a file: that is no reason to fill a disk."""
 
+WRITTEN_BYTES: Final = 8 << 30
+"""The most that the probe may write of a run: half a billion events, of which an app that hangs may make millions a
+second."""
+
 STDERR_BYTES: Final = 64 << 10
 LINES_KEPT: Final = 4000
 """Lines kept for the verdict: the last ones, and as many again after a panic."""
@@ -104,12 +108,14 @@ def run(
     on_line: Callable[[str], None] = lambda line: None,
     until: Callable[[str], bool] = lambda line: False,
     unaware: Unaware | None = None,
+    written: Path | None = None,
 ) -> Outcome:
     """Boot a guest, listen until the app is done or a limit strikes, end QEMU, and judge.
 
-    ``command`` is given the path for the control socket, in a directory that only this user may enter.  Where ``until``
-    says yes to a line, that is enough, and QEMU is killed.  A failure of the guest is returned in the outcome together
-    with its console; what interrupts us (Ctrl-C) passes through after QEMU has been killed.
+    ``command`` is given the path for the control socket, in a directory that only this user may enter; ``written`` is
+    the one that the probe writes to.  Where ``until`` says yes to a line, that is enough, and QEMU is killed.  A
+    failure of the guest is returned in the outcome together with its console; what interrupts us (Ctrl-C) passes
+    through after QEMU has been killed.
     """
     with private.directory() as place:
         socket, stderr_path = place / "qmp.sock", place / "stderr"
@@ -118,11 +124,12 @@ def run(
         with stderr_path.open("wb") as stderr, _started(started, stderr.fileno()) as process:
             watch = _Watch(process, limits or Limits(), panics, on_line, until, unaware)
             watch.console_bytes = CONSOLE_BYTES if started.console_log else None
+            watch.written = written
             watch.listen()
-            exit_code = control.quit_politely(process, socket) if watch.over_gently else _killed(process)
+            exit_code = _end(process, watch, socket)
             watch.drain()
-        with stderr_path.open("rb") as written:
-            errors = written.read(STDERR_BYTES).decode(errors="replace")
+        with stderr_path.open("rb") as said:
+            errors = said.read(STDERR_BYTES).decode(errors="replace")
     evidence = Evidence(watch.lines, watch.conversation, errors, exit_code, watch.limit, panics, _starved() > starved)
     return Outcome(
         watch.conversation, watch.console.log, watch.console.dropped, watch.boot_s, watch.wall_s,
@@ -146,9 +153,16 @@ def _started(command: Command, stderr: int) -> Iterator[subprocess.Popen[bytes]]
             process.stdout.close()
 
 
-def _killed(process: subprocess.Popen[bytes]) -> int | None:
-    """End a QEMU that nothing more is wanted from: its exit code if it had already ended by itself."""
+def _end(process: subprocess.Popen[bytes], watch: _Watch, socket: Path) -> int | None:
+    """End QEMU: its exit code if the app was done, or if it had ended by itself; None if it was killed.
+
+    Where an app hangs the probe has to say how far it came; where the guest failed nothing more is wanted from it.
+    """
+    if watch.over_gently:
+        return control.quit_politely(process, socket)
     code = process.poll()
+    if watch.limit and watch.conversation.ready:
+        control.quit_politely(process, socket, patience_s=0)
     control.kill(process)
     return code
 
@@ -171,6 +185,7 @@ class _Watch:
         self.lines: list[str] = []
         self.limit = ""
         self.console_bytes: int | None = None
+        self.written: Path | None = None
         self.boot_s = self.wall_s = self.boot_cpu_s = self.cpu_s = 0.0
         self._process, self._limits, self._on_line, self._until = process, limits, on_line, until
         self._panic = panic_pattern(panics)
@@ -268,6 +283,8 @@ class _Watch:
         limits = self._limits
         if self.console_bytes is not None and self.console.read > self.console_bytes:
             self.limit = f"more than {self.console_bytes >> 20} MiB on the console"
+        elif self.written is not None and _bytes_in(self.written) > WRITTEN_BYTES:
+            self.limit = f"more than {WRITTEN_BYTES >> 20:,} MiB of events"
         elif now - self._moved > limits.stall_s:
             self.limit = f"no sign of life for {limits.stall_s:.0f} s"
         elif not self.conversation.ready:
@@ -277,6 +294,10 @@ class _Watch:
             allowed = limits.run_s * max(1.0, self._boot_watched_s / USUAL_BOOT_S)
             if cpu_s - self._boot_watched_s > allowed:
                 self.limit = f"not done after {allowed:.0f} CPU seconds"
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(entry.stat().st_size for entry in os.scandir(folder))
 
 
 def _starved() -> int:

@@ -14,11 +14,14 @@ FLUSH_S: Final = 60.0
 """How long QEMU may take to end once it has agreed to: the probe writes its tables then."""
 
 
-def quit_politely(process: subprocess.Popen[bytes], socket: Path) -> int | None:
-    """Ask QEMU to quit and wait for it: its exit code, or None when it would not and had to be killed."""
+def quit_politely(process: subprocess.Popen[bytes], socket: Path, *, patience_s: float = ANSWER_S) -> int | None:
+    """Ask QEMU to quit and wait for it: its exit code, or None when it would not and had to be killed.
+
+    ``patience_s``: how long one that does not answer may take to end by itself.
+    """
     agreed = process.poll() is not None or _ask(socket)
     try:
-        return process.wait(FLUSH_S if agreed else ANSWER_S)
+        return process.wait(FLUSH_S if agreed else patience_s)
     except subprocess.TimeoutExpired:
         kill(process)
         return None
@@ -32,7 +35,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _ask(socket: Path) -> bool:
-    """Send ``quit``; whether QEMU took it."""
+    """Send ``quit``; whether QEMU took it, or ended its end of the talk instead of answering."""
     import asyncio
 
     from qemu.qmp import QMPClient, QMPError
@@ -40,19 +43,25 @@ def _ask(socket: Path) -> bool:
     for name in ("qemu.qmp", "asyncio"):  # a connection that ends on quit, or before it, is no news
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
-    async def conversation() -> bool:
+    talked = False
+
+    async def conversation() -> None:
+        nonlocal talked
         client = QMPClient("weaklink")
         await client.connect(str(socket))
+        talked = True
         try:
             await client.execute("quit")
         finally:
             await client.disconnect()
-        return True
 
-    async def limited() -> bool:
-        return await asyncio.wait_for(conversation(), ANSWER_S)
+    async def limited() -> None:
+        await asyncio.wait_for(conversation(), ANSWER_S)
 
     try:
-        return asyncio.run(limited())
-    except (QMPError, OSError, EOFError, TimeoutError, AssertionError):
-        return False  # the last of them is qemu.qmp's own, when QEMU ends meanwhile
+        asyncio.run(limited())
+    except TimeoutError:
+        return False
+    except (QMPError, OSError, EOFError, AssertionError):
+        return talked  # the last of them is qemu.qmp's own, when QEMU ends meanwhile
+    return True

@@ -42,7 +42,7 @@ def _faulty(phase: str, *more: str) -> tuple[str, ...]:
 
 
 def _hangs(phase: str, scene: Scene) -> None:
-    campaign(scene, _faulty(phase, "--limit", LIMIT_S), 16, ["not done after", "after boot"], again=16)
+    campaign(scene, _faulty(phase, "--limit", LIMIT_S), 16, [f"in phase {phase}: not done after"], again=16)
     _console_is_bounded(scene)
 
 

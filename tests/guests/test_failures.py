@@ -18,6 +18,7 @@ from images import Program, apps
 from probes.exec import build
 from profiler.cli.main import main
 from profiler.errors import AppHung, NoBoot, WeaklinkError
+from profiler.machine import boot
 
 
 def arguments(out: Path, guest: str = "linux", *more: str) -> list[str]:
@@ -108,7 +109,7 @@ READY = 'printf("weaklink: ready\\n"); fflush(stdout);'
     ("text", "limit", "words", "kind"),
     [
         ("for (;;);", "6", "before the app was ready", NoBoot),
-        (f"{READY} for (;;);", "4", "not done after", AppHung),
+        (f"{READY} for (;;);", "4", "before the first phase: not done after", AppHung),
         (f"{READY} for (;;) pause();", "4", "after boot", AppHung),
     ],
     ids=["before ready", "spinning", "sleeping"],
@@ -131,6 +132,16 @@ def test_a_guest_that_hangs(
     assert kind.name in said
     assert words in said
     assert only_run(out)["error"]["class"] == kind.__name__
+    assert halves(out) == []
+
+
+def test_an_app_that_hangs_does_not_fill_the_disk_and_its_phase_is_named(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(boot, "WRITTEN_BYTES", 32 << 20)
+    app, out = str(root / "tests/faults/faulty"), tmp_path / "out"
+    assert main(["run", app, "--guests", "linux", "--seeds", "2-2", "--phases", "good,spin", "--out", str(out)]) == 16
+    assert "app hung: in phase spin: more than 32 MiB of events" in capsys.readouterr().err
     assert halves(out) == []
 
 

@@ -280,6 +280,18 @@ def test_a_log_of_the_console_does_not_fill_the_disk(tmp_path: Path, monkeypatch
         assert failed in str(outcome.failure)
 
 
+def test_what_the_probe_writes_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boot, "WRITTEN_BYTES", 1 << 20)
+    written = tmp_path / "written"
+    written.mkdir()
+    for size, failed in ((1_000_000, "no sign of life"), (2_000_000, "more than 1 MiB of events")):
+        text = f"echo weaklink: ready; head -c {size} /dev/zero > {written}/events.bin; exec sleep 60"
+        made = partial(_logged, script(tmp_path, text), None)
+        outcome = boot.run(made, panics=PANICS, limits=FAST, written=written)
+        assert isinstance(outcome.failure, AppHung)
+        assert failed in str(outcome.failure)
+
+
 def _logged(program: Path, log: Path | None, socket: Path) -> Command:
     return command(program, qmp_socket=socket, console_log=log)
 
