@@ -178,7 +178,10 @@ class GuestPanic(WeaklinkError):
 
 
 class AppHung(WeaklinkError):
-    """The app was ready and then made no progress until a limit struck.  Silence alone is no reason."""
+    """The app was ready and not done when a limit struck: on time, or on what it wrote or had the probe write.
+
+    Silence alone is no reason.
+    """
 
     exit_code, name, blame = 16, "app hung", "the app or the guest"
     evidence = (
@@ -186,7 +189,8 @@ class AppHung(WeaklinkError):
         " kept in `seed-N.failed.log`"
     )
     ways = (
-        "give it longer with --limit SECONDS, or less to do with --phases; look at the console",
+        "look at the console; if it was getting on, give it longer with --limit SECONDS, or, where it was too much that"
+        " was written, less to do (--phases, --window)",
         "see whether the other phases end without the one that it names",
     )
 

@@ -19,10 +19,11 @@ class Reached:
 def reached(out: Path) -> Reached | None:
     """Give the last window of a run that was ended early; None if the probe left no summary that tells.
 
-    ``points`` of the first vCPU: where windows began and ended, by turns (``write_vcpus`` in plugin/probe.c).
+    ``points``: where windows began and ended, by turns (``write_vcpus`` in plugin/probe.c).  A vCPU that is halted has
+    not learnt of the last ones; the one that marked them has.
     """
     try:
-        points = files.summary(out)["vcpus"][0]["points"]
+        points = max((vcpu["points"] for vcpu in files.summary(out)["vcpus"]), key=len)
         number = points[-1][0] if points else None
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None

@@ -110,7 +110,7 @@ READY = 'printf("weaklink: ready\\n"); fflush(stdout);'
     [
         ("for (;;);", "6", "before the app was ready", NoBoot),
         (f"{READY} for (;;);", "4", "before the first phase: not done after", AppHung),
-        (f"{READY} for (;;) pause();", "4", "after boot", AppHung),
+        (f"{READY} for (;;) pause();", "4", "before the first phase: ", AppHung),
     ],
     ids=["before ready", "spinning", "sleeping"],
 )

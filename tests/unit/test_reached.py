@@ -21,6 +21,12 @@ def test_the_last_window_is_told_and_whether_it_is_open(tmp_path: Path, numbers:
     assert reached(tmp_path) == said
 
 
+def test_a_vcpu_that_slept_does_not_know(tmp_path: Path) -> None:
+    points = [[1, 5, 0, 0], [1, 9, 0, 0], [4, 9, 0, 0]]
+    write(tmp_path, {"vcpus": [{"points": points[:1]}, {"points": points}]})
+    assert reached(tmp_path) == Reached(4, True)
+
+
 @pytest.mark.parametrize("summary", [[], {}, {"vcpus": []}, {"vcpus": [{"points": [["x"]]}]}, {"vcpus": 3}])
 def test_what_is_no_summary_tells_nothing(tmp_path: Path, summary: Any) -> None:
     write(tmp_path, summary)
